@@ -1,0 +1,27 @@
+"""Streaming anomaly detection with Gaussian mixtures: a Kafka topic in, explained anomalies out.
+
+The public face loads lazily (PEP 562), so that `streamgmm --help` does not pay for numba.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamgmm.engine.stream_detector import StreamDetector
+    from streamgmm.mixture.estimator import GaussianMixture
+
+__version__ = "0.1.0"
+__all__ = ["GaussianMixture", "StreamDetector", "__version__"]
+
+_HOMES = {
+    "GaussianMixture": "streamgmm.mixture.estimator",
+    "StreamDetector": "streamgmm.engine.stream_detector",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562 hands over whatever the module holds
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

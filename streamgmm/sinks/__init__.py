@@ -1,0 +1,33 @@
+"""Where results go. A member has `build(settings, ...) -> Sink`; kafka, file and memory stand beside this."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamgmm.records import OutputRecord
+
+
+class Sink(Protocol):
+    """The sink contract; `tests/conformance` holds every member to it."""
+
+    name: str
+
+    def write(self, records: Sequence[OutputRecord]) -> None:
+        """Accept records; never block longer than a moment (a full buffer keeps them for `flush`)."""
+
+    def flush(self, timeout: float) -> bool:
+        """Push everything accepted so far to durable storage; False when it did not get there within `timeout`.
+
+        Records that failed in a way that may pass stay accepted, and the next flush tries them again.
+
+        Raises
+        ------
+        StopError
+            When trying again cannot help (no such topic, not authorised, message too large).
+        """
+
+    def close(self, timeout: float) -> None:
+        """Flush within `timeout` and close; safe to call twice."""

@@ -1,0 +1,24 @@
+"""Everything tests share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TESTS = Path(__file__).parent
+sys.path.insert(0, str(TESTS))
+
+SEED = int(os.environ.get("STREAMGMM_TEST_SEED", "20240607"))
+
+
+def pytest_report_header() -> str:
+    return f"streamgmm seed: {SEED} (STREAMGMM_TEST_SEED)"
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(SEED)
