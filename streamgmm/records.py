@@ -6,7 +6,7 @@ RecordBatch (bytes) → FeatureBatch (fields) → ScoredBatch (what the engine s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -263,6 +263,16 @@ class ScoredBatch:
     def __len__(self) -> int:
         return len(self.log_density)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[ScoredBatch]) -> ScoredBatch:
+        """Join consecutive parts; the indices of anomalies move along."""
+        starts = np.cumsum([0, *(len(p) for p in parts)])
+        moved = zip(starts[:-1], parts, strict=True)
+        anomalies = (replace(a, index=a.index + int(start)) for start, p in moved for a in p.anomalies)
+        names = ("log_density", "p_value", "score", "is_anomaly", "threshold", "version", "status")
+        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
+        return cls(**columns, anomalies=tuple(anomalies))
+
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
@@ -356,7 +366,7 @@ class Report:
     engine: EngineStatus | None = None
 
 
-STAGES = ("poll", "decode", "features", "score", "explain", "deliver", "commit")
+STAGES = ("poll", "decode", "features", "score", "render", "deliver", "commit", "snapshot")
 
 
 def as_features(X: ArrayLike, n_features: int | None = None) -> Floats:

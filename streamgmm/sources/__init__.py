@@ -59,6 +59,9 @@ class Source(Protocol):
     def starts(self) -> Mapping[TopicPartition, Start]:
         """Return where each assigned partition started."""
 
+    def flushed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note offsets that delivery has flushed: when a partition is revoked, these are committed at once."""
+
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Store offsets that delivery has flushed; False when the group refused (we no longer own them)."""
 

@@ -1,0 +1,117 @@
+"""From a log-density to how improbable it is: the rank among recent scores of rows that no fit had seen.
+
+Nothing is ever excluded from the buffer: leaving flagged rows out lets the rate of flags run away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+# Ranks below this are beyond what the buffer can count; from there an exponential tail takes over.
+MIN_RANK = 5
+TAIL_SHARE = 0.02
+MIN_TAIL_ROWS = 10
+LEVEL_GAIN = 0.01
+LEVEL_BOUND = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The buffer of prequential log-densities, and the level that holds the realised rate.
+
+    Attributes
+    ----------
+    capacity : int
+    recent : (m,) float64
+        Log-densities in order of arrival, nats.
+    ordered : (m,) float64
+        The same, ascending: most improbable first.
+    log_gain : float
+        How far the adaptive level has moved from the target, in log units.
+    """
+
+    capacity: int
+    recent: Floats
+    ordered: Floats
+    log_gain: float = 0.0
+
+    @classmethod
+    def of(cls, capacity: int, recent: Floats, log_gain: float = 0.0) -> Calibration:
+        """Make a calibration from scores in order of arrival."""
+        recent = np.array(recent[-capacity:])
+        return cls(capacity, recent, np.sort(recent), log_gain)
+
+    @property
+    def full(self) -> bool:
+        """Return whether the buffer holds all the scores it can."""
+        return len(self.recent) >= self.capacity
+
+    def add(self, scores: Floats) -> Calibration:
+        """Return the calibration with newer scores (k,); the oldest beyond the capacity leave."""
+        recent = np.concatenate([self.recent, scores])
+        leaving, recent = recent[: -self.capacity], recent[-self.capacity :]
+        if len(leaving) + len(scores) > len(recent):
+            return replace(self, recent=recent, ordered=np.sort(recent))
+        old = leaving[: len(self.recent)]
+        kept = np.delete(self.ordered, _positions(self.ordered, old)) if len(old) else self.ordered
+        new = np.sort(scores)
+        return replace(self, recent=recent, ordered=np.insert(kept, np.searchsorted(kept, new), new))
+
+    def p_values(self, log_density: Floats) -> Floats:
+        """Return, for each log-density (n,), the share of normal rows that are at least as improbable.
+
+        The rank in the buffer, (1 + #{scores ≤ x}) / (m + 1) (conformal, so valid at any m); beyond its fifth rank an
+        exponential tail above the 98 % quantile, joined so that the p-value stays monotone in the log-density.
+        """
+        m = len(self.ordered)
+        if m == 0:
+            return np.ones(len(log_density))
+        p = (1.0 + np.searchsorted(self.ordered, log_density, side="right")) / (m + 1.0)
+        if m <= MIN_RANK:
+            return p
+        anchor, scale = self._tail()
+        beyond = anchor - log_density
+        tail = (1.0 + MIN_RANK) / (m + 1.0) * np.exp(-np.maximum(beyond, 0.0) / scale)
+        return np.where(beyond > 0.0, np.maximum(tail, np.finfo(float).tiny), p)
+
+    def threshold(self, rate: float) -> float:
+        """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""
+        m = len(self.ordered)
+        if m <= MIN_RANK:
+            return -np.inf
+        rank = rate * (m + 1.0) - 1.0
+        if rank >= MIN_RANK:
+            return float(self.ordered[min(int(rank), m - 1)])
+        anchor, scale = self._tail()
+        return float(anchor + scale * np.log(rate * (m + 1.0) / (1.0 + MIN_RANK)))
+
+    def level(self, target: float) -> float:
+        """Return the p-value at or below which a row is flagged."""
+        return float(min(0.5, target * np.exp(self.log_gain)))
+
+    def adapt(self, flags: int, rows: int, target: float) -> Calibration:
+        """Move the level so that the realised rate holds the target (Gibbs & Candès 2021, in log units)."""
+        step = LEVEL_GAIN * min(1.0, 100.0 * target) * (rows - flags / target)
+        return replace(self, log_gain=float(np.clip(self.log_gain + step, -LEVEL_BOUND, LEVEL_BOUND)))
+
+    def _tail(self) -> tuple[float, float]:
+        """Return where the exponential tail begins, and its scale (mean excess), nats."""
+        count = min(max(MIN_TAIL_ROWS, int(TAIL_SHARE * len(self.ordered))), len(self.ordered) - 1)
+        scale = float(self.ordered[count] - self.ordered[:count].mean())
+        return float(self.ordered[MIN_RANK - 1]), max(scale, 1e-9)
+
+
+def _positions(ordered: Floats, values: Floats) -> NDArray[np.int64]:
+    """Return distinct positions of values (all of them present, repeats allowed) in an ascending array."""
+    values = np.sort(values)
+    first = np.searchsorted(ordered, values)
+    repeats = np.arange(len(values)) - np.searchsorted(values, values)
+    return first + repeats

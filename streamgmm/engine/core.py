@@ -1,0 +1,451 @@
+"""The engine: score first, learn after; everything that changes, changes at the end of a step.
+
+A step is a fixed number of learnt rows in stream order. Blocks are cut at step ends, so results do not depend on how
+rows arrive. A promotion interrupts `step`: the caller makes everything before it durable, then settles it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamgmm.detector.committee import Detector
+from streamgmm.engine.calibration import Calibration
+from streamgmm.engine.incidents import follow
+from streamgmm.engine.state import MemberClock, Shadow, State, StepRows
+from streamgmm.engine.thinning import elapsed
+from streamgmm.engine.window import Block
+from streamgmm.errors import DetectorError
+from streamgmm.records import STATUSES, Anomaly, EngineStatus, Event, MemberStatus, ScoredBatch, Version
+from streamgmm.refit.fitting import REFRESH_PASSES, gate, warm
+from streamgmm.refit.job import Candidate, Failure, Job
+from streamgmm.refit.verdict import judge
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamgmm.engine.settings import EngineSettings
+    from streamgmm.refit import Runner
+
+    Floats = NDArray[np.float64]
+    Hashes = NDArray[np.uint64]
+
+SCORED, WARMING_UP, MISSING = (STATUSES.index(s) for s in ("scored", "warming_up", "missing"))
+CRITICAL_SCORE = 50.0
+MIN_SHADOW_ROWS = 20
+# Under thinning a step also ends when this share of the span has gone by, so that a stream that slows down is noticed.
+STEP_SPAN_SHARE = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """A detector that has won its place and waits to be made durable."""
+
+    detector: Detector
+    kind: str
+    targets: tuple[int, ...]
+    held_out: Floats | None
+
+
+class Engine:
+    """Window, calibration, schedule and serving detector of one stream.
+
+    Parameters
+    ----------
+    settings
+        Fixed for its life.
+    runner
+        Where refits run.
+    state
+        A restored state; a fresh one unless given.
+    warm_up
+        Make the first fit after exactly this many rows instead of `settings.min_records` learnt ones.
+    explain
+        Whether flagged rows are explained.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        runner: Runner,
+        state: State | None = None,
+        *,
+        warm_up: int | None = None,
+        explain: bool = True,
+    ) -> None:
+        self.settings = settings
+        self.state = State.fresh(settings) if state is None else state
+        self.pending: Promotion | None = None
+        self._runner = runner
+        self._warm_up = warm_up
+        self._explain = explain
+        self._events: list[Event] = []
+        self._judged: dict[str, float] = {}
+        if self.state.in_flight:  # the refit that a stop interrupted starts again at the next step end
+            self.state.in_flight = False
+            for clock in self.state.clocks:
+                clock.since_refit = max(clock.since_refit, *(m.refit_every for m in settings.members))
+
+    # ── scoring ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def step(self, X: Floats, t: Floats, row_hash: Hashes) -> ScoredBatch:
+        """Score rows and learn from them, up to the end of the block or to a promotion that must be settled first.
+
+        Parameters
+        ----------
+        X : (n, d) float64
+        t : (n,) float64
+            Event times, seconds; NaN where unknown.
+        row_hash : (n,) uint64
+            Stable identity of each row in its stream.
+
+        Returns
+        -------
+        ScoredBatch
+            Of the rows consumed: all n unless `pending` is set.
+        """
+        out = _Output(len(X))
+        position = 0
+        while position < len(X) and self.pending is None:
+            length, ends = self._cut(X[position:], t[position:], row_hash[position:])
+            self._score(X, t, row_hash, slice(position, position + length), out)
+            position += length
+            if ends:
+                self._end_step()
+        return out.batch(position)
+
+    def _score(self, X: Floats, t: Floats, row_hash: Hashes, rows: slice, out: _Output) -> None:
+        """Score the rows of one detector value, and put those that are learnt aside."""
+        state = self.state
+        part, times, hashes = X[rows], t[rows], row_hash[rows]
+        complete = ~np.isnan(part).any(axis=1)
+        learnt = complete & state.thinning.enters_calibration(hashes)
+        if state.detector is None:
+            out.status[rows] = np.where(complete, WARMING_UP, MISSING)
+        else:
+            self._verdicts(state.detector, part, complete, rows, out)
+            self._name_incidents(X, t, row_hash, rows, out)
+            state.step.log_density.append(out.log_density[rows][learnt])
+            state.step.flags += int(out.is_anomaly[rows][learnt].sum())
+            if state.shadow is not None:
+                state.step.shadow.append(self._shadow_detector(state.detector, state.shadow).log_density(part[learnt]))
+        if learnt.any():
+            state.step.X.append(part[learnt])
+            state.step.t.append(times[learnt])
+            state.step.in_window.append(state.thinning.enters_window(hashes[learnt]))
+        state.step.learnt += int(learnt.sum())
+        state.step.rows += len(part)
+        state.rows_seen += len(part)
+        if np.isnan(state.step.started) and len(times):
+            state.step.started = float(times[0])
+
+    def _verdicts(self, detector: Detector, X: Floats, complete: NDArray[np.bool_], rows: slice, out: _Output) -> None:
+        calibration, target = self.state.calibration, self.settings.target_rate
+        log_density = np.full(len(X), np.nan)
+        log_density[complete] = detector.log_density(X if complete.all() else X[complete])
+        p = np.full(len(X), np.nan)
+        p[complete] = calibration.p_values(log_density[complete])
+        out.log_density[rows] = log_density
+        out.p_value[rows] = p
+        out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
+        out.is_anomaly[rows] = p <= calibration.level(target)
+        out.threshold[rows] = self._threshold()
+        out.version[rows] = detector.version
+        out.status[rows] = np.where(complete, SCORED, MISSING)
+
+    def _name_incidents(self, X: Floats, t: Floats, row_hash: Hashes, rows: slice, out: _Output) -> None:
+        state, settings = self.state, self.settings
+        provisional = len(state.calibration.recent) * settings.target_rate < 1.0
+        for i in np.flatnonzero(out.is_anomaly[rows]) + rows.start:
+            number = state.rows_seen + int(i) - rows.start
+            state.incident = follow(
+                state.incident,
+                float(t[i]),
+                number,
+                int(row_hash[i]),
+                settings.incident_seconds,
+                settings.incident_rows,
+            )
+            if self._explain and state.detector is not None:
+                out.anomalies.append(
+                    Anomaly(
+                        index=int(i),
+                        severity="critical" if out.score[i] >= CRITICAL_SCORE else "warning",
+                        incident=state.incident.id,
+                        provisional=provisional,
+                        explanation=state.detector.explain(X[i], settings.names),
+                    )
+                )
+
+    # ── the step clock ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def _cut(self, X: Floats, t: Floats, row_hash: Hashes) -> tuple[int, bool]:
+        """Return how many of the rows ahead belong to the running step, and whether it ends with them."""
+        state = self.state
+        learnt = state.thinning.enters_calibration(row_hash) & ~np.isnan(X).any(axis=1)
+        end = 1 + int(np.searchsorted(np.cumsum(learnt), self._rows_missing()))
+        if state.thinning.calibration < 1.0 and not np.isnan(state.step.started):
+            late = np.flatnonzero(t - state.step.started > STEP_SPAN_SHARE * self.settings.span)
+            end = min(end, 1 + int(late[0])) if len(late) else end
+        if state.detector is None and self._warm_up is not None and self._warm_up > state.rows_seen:
+            end = min(end, self._warm_up - state.rows_seen)
+        return min(end, len(X)), end <= len(X)
+
+    def _rows_missing(self) -> int:
+        """Return the learnt rows that the running step still lacks."""
+        missing = self.settings.step - self.state.step.learnt
+        if self.state.detector is None and self._warm_up is None:
+            first = self.settings.min_records - len(self.state.window) - self.state.step.learnt
+            missing = min(missing, first) if first > 0 else missing
+        return missing
+
+    def _end_step(self) -> None:
+        """Learn the step's rows, judge the shadow, take a refit's result, refresh, and start what is due."""
+        state, step = self.state, self.state.step
+        state.step = StepRows()
+        scores = np.concatenate(step.log_density) if step.log_density else np.empty(0)
+        judged = self._judge(step, scores)
+        self._learn(step, scores)
+        if not judged:
+            self._take_result()
+        if self.pending is None:
+            self._refresh()
+            self._start_refit()
+
+    def _learn(self, step: StepRows, scores: Floats) -> None:
+        state, settings = self.state, self.settings
+        t = np.concatenate(step.t) if step.t else np.empty(0)
+        if len(t):
+            chosen = np.concatenate(step.in_window)
+            block = Block.seal(np.concatenate(step.X)[chosen], t[chosen])
+            state.window = state.window.add(block)
+            for clock in state.clocks:
+                clock.since_refresh += len(block.t)
+                clock.since_refit += len(block.t)
+        if len(scores):
+            if settings.level == "adaptive":
+                state.calibration = state.calibration.adapt(step.flags, len(scores), settings.target_rate)
+            state.calibration = state.calibration.add(scores)
+        window_full = len(state.window) >= settings.window
+        state.thinning = state.thinning.follow(
+            step.rows,
+            elapsed(t),
+            settings.window / settings.span if window_full else np.inf,
+            state.calibration.capacity / settings.span if state.calibration.full else np.inf,
+        )
+
+    # ── refresh and refit ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _refresh(self) -> None:
+        """Move members that are due a few EM passes on: numeric checks only, no promotion, no disk."""
+        state = self.state
+        for i, settings in enumerate(self.settings.members):
+            if state.detector is None or state.clocks[i].since_refresh < settings.refresh_every:
+                continue
+            state.clocks[i].since_refresh = 0
+            X, newest = state.window.rows(settings.window), state.window.newest()
+            try:
+                member = warm(state.detector.members[i], X, newest, settings, REFRESH_PASSES)
+                reason = gate(member)
+            except DetectorError as error:
+                reason, member = str(error), state.detector.members[i]
+            if reason is not None:
+                self._event("refit", {"outcome": "failed", "member": settings.name}, refresh=reason)
+                continue
+            version = Version(state.detector.version.promotion, state.detector.version.refresh + 1)
+            state.detector = state.detector.with_member(i, member, version)
+            self._event("refresh", {"member": settings.name})
+
+    def _start_refit(self) -> None:
+        state = self.state
+        if state.in_flight or state.shadow is not None or self._runner.busy:
+            return
+        if state.detector is None:
+            if self._first_fit_is_due():
+                self._submit("first", tuple(range(len(self.settings.members))))
+            return
+        due = tuple(i for i in range(len(self.settings.members)) if self._refit_is_due(i))
+        if due:
+            state.refits += 1
+            every = self.settings.challenger_every
+            self._submit("challenger" if every and state.refits % every == 0 else "warm", due)
+
+    def _first_fit_is_due(self) -> bool:
+        if self._warm_up is not None:
+            return self.state.rows_seen >= self._warm_up
+        return len(self.state.window) >= self.settings.min_records
+
+    def _refit_is_due(self, i: int) -> bool:
+        clock, settings = self.state.clocks[i], self.settings.members[i]
+        waited = self.state.window.newest() - clock.refit_at
+        return clock.since_refit >= settings.refit_every or (clock.since_refit > 0 and waited >= settings.refit_seconds)
+
+    def _submit(self, kind: str, targets: tuple[int, ...]) -> None:
+        state, settings = self.state, self.settings
+        newest = state.window.newest()
+        for i in targets:
+            state.clocks[i] = MemberClock(state.clocks[i].since_refresh, 0, newest)
+        job = Job(
+            epoch=state.epoch,
+            number=state.jobs,
+            kind=kind,  # type: ignore[arg-type]  # one of the three literals, chosen above
+            targets=targets,
+            settings=tuple(settings.members[i] for i in targets),
+            incumbents=tuple(state.detector.members[i] for i in targets) if state.detector else (),
+            X=state.window.rows(),
+            newest=newest,
+            seed=settings.seed,
+            deadline=settings.refit_deadline,
+        )
+        state.jobs += 1
+        state.in_flight = True
+        self._event("refit_started", job=job.number, fit=kind)
+        self._runner.submit(job)
+        self._take_result()
+
+    def _take_result(self) -> None:
+        """Take what the runner has, if anything: a first fit asks for promotion, any other goes into the shadow."""
+        if not self.state.in_flight:
+            return
+        result = self._runner.result()
+        if result is None:
+            return
+        self.state.in_flight = False
+        if isinstance(result, Failure):
+            self._fail(result)
+        elif result.job.epoch != self.state.epoch:
+            self._outcome("stale", result.job.targets, job=result.job.number)
+        elif self.state.detector is None:
+            detector = Detector(result.members, Version(1, 0))
+            self.pending = Promotion(detector, "first", result.job.targets, result.held_out)
+        else:
+            self._begin_shadow(result)
+
+    def _begin_shadow(self, result: Candidate) -> None:
+        job = result.job
+        self.state.shadow = Shadow(job.number, job.kind, job.targets, result.members)
+
+    def _fail(self, failure: Failure) -> None:
+        outcome = "failed" if failure.reason is None else "refused"
+        if failure.reason is not None:
+            self._event("refit_refused", {"reason": failure.reason}, message=failure.message)
+        self._outcome(outcome, failure.job.targets, job=failure.job.number, message=failure.message)
+
+    def _judge(self, step: StepRows, scores: Floats) -> bool:
+        """Let the shadow's verdict fall once it has scored enough rows; True when it did."""
+        state = self.state
+        if state.shadow is None or state.detector is None or not step.shadow:
+            return False
+        candidate = np.concatenate(step.shadow)
+        if len(candidate) < MIN_SHADOW_ROWS or len(candidate) != len(scores):
+            return False
+        shadow, state.shadow = state.shadow, None
+        verdict = judge(candidate, scores, self._threshold())
+        self._judged = {"candidate": verdict.candidate, "incumbent": verdict.incumbent}
+        if verdict.refused is None:
+            version = Version(state.detector.version.promotion + 1, 0)
+            detector = replace(self._shadow_detector(state.detector, shadow), version=version)
+            self.pending = Promotion(detector, shadow.kind, shadow.targets, None)
+        else:
+            self._event("refit_refused", {"reason": verdict.refused}, **self._judged)
+            self._outcome("refused", shadow.targets, job=shadow.number, reason=verdict.refused)
+        return True
+
+    @staticmethod
+    def _shadow_detector(detector: Detector, shadow: Shadow) -> Detector:
+        for i, member in zip(shadow.targets, shadow.members, strict=True):
+            detector = detector.with_member(i, member, detector.version)
+        return detector
+
+    # ── promotion ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def promoted(self) -> State:
+        """Return the state as it will be once the pending promotion is settled: what a snapshot of it must hold."""
+        if self.pending is None:
+            return self.state
+        state = replace(self.state, detector=self.pending.detector)
+        if self.pending.held_out is not None:
+            state.calibration = Calibration.of(self.settings.calibration_rows, self.pending.held_out)
+        return state
+
+    def settle(self, *, durable: bool) -> None:
+        """Let the pending promotion serve, now that it is durable; or drop it when it could not be made so."""
+        pending = self.pending
+        if pending is None:
+            return
+        if durable:
+            self.state = self.promoted()
+            self._outcome("promoted", pending.targets, version=str(pending.detector.version), fit=pending.kind)
+        else:
+            self._outcome("failed", pending.targets, message="the snapshot could not be written")
+        self.pending = None
+
+    # ── what others may know ─────────────────────────────────────────────────────────────────────────────────────
+
+    def events(self) -> tuple[Event, ...]:
+        """Return, once, what happened since the last call."""
+        events, self._events = tuple(self._events), []
+        return events
+
+    def status(self) -> EngineStatus:
+        """Return the engine in one look."""
+        state, settings = self.state, self.settings
+        members = state.detector.members if state.detector else ()
+        return EngineStatus(
+            version=state.detector.version if state.detector else Version(),
+            state="serving" if state.detector else "warming_up",
+            rows_seen=state.rows_seen,
+            rows_needed=0 if state.detector else max(0, settings.min_records - len(state.window) - state.step.learnt),
+            threshold=self._threshold(),
+            target_rate=settings.target_rate,
+            thinning=1.0 / state.thinning.window,
+            refit_in_progress=state.in_flight,
+            shadow_log_density=dict(self._judged),
+            members=tuple(
+                MemberStatus(
+                    name=m.name,
+                    trained_at=m.trained_at,
+                    weights=tuple(float(w) for w in m.mixture.weights),
+                    condition_number_max=float(np.max(m.mixture.condition_numbers())),
+                    window_rows=min(len(state.window), s.window),
+                    window_span=state.window.span(s.window),
+                )
+                for m, s in zip(members, settings.members, strict=False)
+            ),
+        )
+
+    def _threshold(self) -> float:
+        calibration = self.state.calibration
+        return calibration.threshold(calibration.level(self.settings.target_rate))
+
+    def _outcome(self, outcome: str, targets: tuple[int, ...], **fields: object) -> None:
+        for i in targets:
+            self._event("refit", {"outcome": outcome, "member": self.settings.members[i].name}, **fields)
+
+    def _event(self, kind: str, labels: dict[str, str] | None = None, **fields: object) -> None:
+        self._events.append(Event(kind, labels or {}, fields))
+
+
+class _Output:
+    """The arrays of a ScoredBatch while they are being filled."""
+
+    def __init__(self, n: int) -> None:
+        self.log_density, self.p_value, self.score, self.threshold = (np.full(n, np.nan) for _ in range(4))
+        self.is_anomaly = np.zeros(n, dtype=bool)
+        self.version = np.zeros((n, 2), dtype=np.int64)
+        self.status = np.zeros(n, dtype=np.int64)
+        self.anomalies: list[Anomaly] = []
+
+    def batch(self, n: int) -> ScoredBatch:
+        return ScoredBatch(
+            log_density=self.log_density[:n],
+            p_value=self.p_value[:n],
+            score=self.score[:n],
+            is_anomaly=self.is_anomaly[:n],
+            threshold=self.threshold[:n],
+            version=self.version[:n],
+            status=self.status[:n],
+            anomalies=tuple(self.anomalies),
+        )

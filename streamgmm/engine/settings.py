@@ -1,0 +1,63 @@
+"""What an engine is told once, at its making."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from streamgmm.refit.job import MemberSettings
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """Everything the engine needs to know.
+
+    Attributes
+    ----------
+    names
+        The columns, in order.
+    members
+        One for `single`, several for a committee.
+    min_records : int
+        Learnt rows before the first fit.
+    span : float
+        Seconds of event time that window and calibration buffer shall cover on a fast stream.
+    step : int
+        Learnt rows between two moments at which detector and calibration may change.
+    target_rate : float
+        Share of rows to flag.
+    level : {"fixed", "adaptive"}
+    buffer : int
+        Scores in the calibration buffer.
+    incident_seconds, incident_rows
+        Flagged rows within this event time (rows, where there is no time) belong together.
+    challenger_every : int
+        Every how many refits a cold start may challenge the warm one; 0 = never.
+    refit_deadline : float
+        Seconds a fit may take.
+    """
+
+    names: tuple[str, ...]
+    members: tuple[MemberSettings, ...] = (MemberSettings(),)
+    min_records: int = 1000
+    span: float = 600.0
+    step: int = 100
+    target_rate: float = 0.001
+    level: Literal["fixed", "adaptive"] = "fixed"
+    buffer: int = 0
+    incident_seconds: float = 300.0
+    incident_rows: int = 100
+    challenger_every: int = 5
+    refit_deadline: float = 60.0
+    seed: int = 0
+
+    @property
+    def window(self) -> int:
+        """Return the rows to remember: the longest member's window."""
+        return max(m.window for m in self.members)
+
+    @property
+    def calibration_rows(self) -> int:
+        """Return the size of the calibration buffer; unless given, 5000 or 10 / target rate, whichever is more."""
+        return self.buffer or max(5000, math.ceil(10.0 / self.target_rate))

@@ -1,0 +1,202 @@
+"""Everything the engine remembers, in one place, and its way into named arrays and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamgmm.detector.committee import Detector
+from streamgmm.detector.member import Member, select
+from streamgmm.engine.calibration import Calibration
+from streamgmm.engine.incidents import Incident
+from streamgmm.engine.thinning import Thinning
+from streamgmm.engine.window import Block, Window
+from streamgmm.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from streamgmm.engine.settings import EngineSettings
+    from streamgmm.records import Json
+
+    Arrays = Mapping[str, NDArray[Any]]
+    Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class StepRows:
+    """What the running step has gathered: the learnt rows (parts of arrays), and how many rows went by."""
+
+    X: list[Floats] = field(default_factory=list)
+    t: list[Floats] = field(default_factory=list)
+    log_density: list[Floats] = field(default_factory=list)
+    shadow: list[Floats] = field(default_factory=list)
+    in_window: list[NDArray[np.bool_]] = field(default_factory=list)
+    learnt: int = 0
+    rows: int = 0
+    flags: int = 0
+    started: float = float("nan")
+
+
+@dataclass(slots=True)
+class Shadow:
+    """Fitted members that are being judged: they score every learnt row beside the serving ones."""
+
+    number: int
+    kind: str
+    targets: tuple[int, ...]
+    members: tuple[Member, ...]
+
+
+@dataclass(slots=True)
+class MemberClock:
+    """What has been learnt since a member's last refresh and refit, and the event time of the latter (s)."""
+
+    since_refresh: int = 0
+    since_refit: int = 0
+    refit_at: float = float("nan")
+
+
+@dataclass(slots=True)
+class State:
+    """The engine's memory. Values inside are frozen; the engine exchanges them at step ends."""
+
+    window: Window
+    calibration: Calibration
+    clocks: list[MemberClock]
+    detector: Detector | None = None
+    thinning: Thinning = field(default_factory=Thinning)
+    incident: Incident | None = None
+    shadow: Shadow | None = None
+    step: StepRows = field(default_factory=StepRows)
+    rows_seen: int = 0
+    jobs: int = 0
+    refits: int = 0
+    epoch: int = 0
+    in_flight: bool = False
+
+    @classmethod
+    def fresh(cls, settings: EngineSettings) -> State:
+        """Return the state of an engine that has seen nothing."""
+        return cls(
+            window=Window(settings.window),
+            calibration=Calibration.of(settings.calibration_rows, np.empty(0)),
+            clocks=[MemberClock() for _ in settings.members],
+        )
+
+    def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Json]]:
+        """Return named arrays and a manifest of plain values."""
+        d = self.window.blocks[0].X.shape[1] if self.window.blocks else 0
+        arrays: dict[str, NDArray[Any]] = {
+            "window.X": self.window.rows(),
+            "window.t": self.window.times(),
+            "window.blocks": np.array([len(b.t) for b in self.window.blocks], dtype=np.int64),
+            "calibration.recent": self.calibration.recent,
+            "clocks": np.array([[c.since_refresh, c.since_refit, c.refit_at] for c in self.clocks]),
+            "step.X": _join(self.step.X, (0, d)),
+            "step.t": _join(self.step.t),
+            "step.log_density": _join(self.step.log_density),
+            "step.shadow": _join(self.step.shadow),
+            "step.in_window": _join(self.step.in_window).astype(bool),
+        }
+        if self.detector is not None:
+            arrays |= {f"detector.{k}": v for k, v in self.detector.to_arrays().items()}
+        if self.shadow is not None:
+            for i, member in enumerate(self.shadow.members):
+                arrays |= {f"shadow{i}.{k}": v for k, v in member.to_arrays().items()}
+        return arrays, self._manifest()
+
+    def _manifest(self) -> dict[str, Json]:
+        shadow, incident, thinning, step = self.shadow, self.incident, self.thinning, self.step
+        return {
+            "rows_seen": self.rows_seen,
+            "jobs": self.jobs,
+            "refits": self.refits,
+            "epoch": self.epoch,
+            "in_flight": self.in_flight,
+            "log_gain": self.calibration.log_gain,
+            "thinning": [thinning.window, thinning.calibration, _number(thinning.rows_per_second)],
+            "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
+            "shadow": None if shadow is None else [shadow.number, shadow.kind, list(shadow.targets)],
+            "step": [step.learnt, step.rows, step.flags, _number(step.started)],
+        }
+
+    @classmethod
+    def from_arrays(cls, settings: EngineSettings, arrays: Arrays, manifest: Mapping[str, Json]) -> State:
+        """Rebuild what `to_arrays` gave.
+
+        Raises
+        ------
+        SnapshotError
+            When it was made with other columns or other members.
+        """
+        state = cls.fresh(settings)
+        _check(settings, arrays)
+        state.window = _window(settings.window, arrays)
+        state.calibration = Calibration.of(
+            settings.calibration_rows, arrays["calibration.recent"], float(manifest["log_gain"])
+        )
+        state.clocks = [MemberClock(int(c[0]), int(c[1]), float(c[2])) for c in arrays["clocks"]]
+        detector = select(arrays, "detector.")
+        state.detector = Detector.from_arrays(detector) if detector else None
+        window, calibration, rate = manifest["thinning"]
+        state.thinning = Thinning(window, calibration, _nan(rate))
+        if manifest["incident"] is not None:
+            name, t, row = manifest["incident"]
+            state.incident = Incident(name, _nan(t), row)
+        if manifest["shadow"] is not None:
+            number, kind, targets = manifest["shadow"]
+            members = tuple(Member.from_arrays(select(arrays, f"shadow{i}.")) for i in range(len(targets)))
+            state.shadow = Shadow(number, kind, tuple(targets), members)
+        state.step = _step(arrays, manifest["step"])
+        for name in ("rows_seen", "jobs", "refits", "epoch", "in_flight"):
+            setattr(state, name, manifest[name])
+        return state
+
+
+def _check(settings: EngineSettings, arrays: Arrays) -> None:
+    X, d = arrays["window.X"], len(settings.names)
+    if X.size and X.shape[1] != d:
+        raise SnapshotError(
+            f"the snapshot has {X.shape[1]} columns, the configuration {d}",
+            hint="restore the fields, choose another state.dir, or set state.on_mismatch: cold_start",
+        )
+    if len(arrays["clocks"]) != len(settings.members):
+        raise SnapshotError(
+            f"the snapshot has {len(arrays['clocks'])} members, the configuration {len(settings.members)}",
+            hint="restore model.committee, or set state.on_mismatch: cold_start",
+        )
+
+
+def _window(capacity: int, arrays: Arrays) -> Window:
+    ends = np.cumsum(arrays["window.blocks"])
+    window = Window(capacity)
+    for start, end in zip(ends - arrays["window.blocks"], ends, strict=True):
+        window = window.add(Block.seal(arrays["window.X"][start:end], arrays["window.t"][start:end]))
+    return window
+
+
+def _step(arrays: Arrays, numbers: list[Json]) -> StepRows:
+    learnt, rows, flags, started = numbers
+    step = StepRows(learnt=learnt, rows=rows, flags=flags, started=_nan(started))
+    if len(arrays["step.t"]):
+        step.X, step.t, step.in_window = [arrays["step.X"]], [arrays["step.t"]], [arrays["step.in_window"]]
+    step.log_density = [arrays["step.log_density"]] if len(arrays["step.log_density"]) else []
+    step.shadow = [arrays["step.shadow"]] if len(arrays["step.shadow"]) else []
+    return step
+
+
+def _join(parts: list[Any], shape: tuple[int, ...] = (0,)) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.empty(shape)
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value

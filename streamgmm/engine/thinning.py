@@ -1,0 +1,89 @@
+"""Which rows are learnt: all of them on a slow stream, a repeatable sample on a fast one.
+
+Memory has two units: so many rows, and so much event time. When rows come faster than rows / span, each one enters
+with a probability that makes the window cover the span, decided by a hash of where the row stands in its stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Hashes = NDArray[np.uint64]
+
+MIN_TIMED_ROWS = 20
+_FULL = 2.0**64
+
+
+@dataclass(frozen=True, slots=True)
+class Thinning:
+    """The share of rows that enter the window and the calibration buffer: `window` ≤ `calibration` ≤ 1."""
+
+    window: float = 1.0
+    calibration: float = 1.0
+    rows_per_second: float = float("nan")
+
+    def enters_calibration(self, row_hash: Hashes) -> NDArray[np.bool_]:
+        """Return which rows (n,) enter the calibration buffer; those of the window are among them."""
+        return _below(row_hash, self.calibration)
+
+    def enters_window(self, row_hash: Hashes) -> NDArray[np.bool_]:
+        """Return which rows (n,) enter the window."""
+        return _below(row_hash, self.window)
+
+    def follow(self, rows: int, seconds: float, window: float, calibration: float) -> Thinning:
+        """Return the shares for a stream of which `rows` rows took `seconds` of event time.
+
+        `window` and `calibration` are the rows per second that either may take; infinite while it is being filled.
+        A step in which no time passed says nothing about the rate (a producer without a clock): shares stay.
+        """
+        rate = self.rows_per_second
+        if seconds > 0.0 and rows > 0:
+            measured = rows / seconds
+            rate = measured if np.isnan(rate) else float(np.sqrt(rate * measured))
+        if np.isnan(rate):
+            return self
+        shares = min(1.0, window / rate), min(1.0, calibration / rate)
+        return replace(self, window=shares[0], calibration=max(shares), rows_per_second=rate)
+
+
+def elapsed(t: Floats) -> float:
+    """Return the event time that learnt rows (n,) took; medians of the two halves, so that outliers cannot stop it."""
+    timed = t[~np.isnan(t)]
+    if len(timed) < 2:
+        return 0.0
+    if len(timed) < MIN_TIMED_ROWS:
+        return float(timed[-1] - timed[0])
+    half = len(timed) // 2
+    return 2.0 * float(np.median(timed[half:]) - np.median(timed[:half]))
+
+
+def stream_hash(name: str) -> int:
+    """Return a stable 64-bit number for one ordered stream (topic and partition)."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
+
+
+def row_hashes(stream: Hashes, offset: NDArray[np.int64], row: NDArray[np.int64]) -> Hashes:
+    """Return a stable 64-bit hash (n,) of where each row stands: SplitMix64 over stream, offset and row."""
+    h = stream ^ _mix(offset.astype(np.uint64) ^ _mix(row.astype(np.uint64)))
+    return _mix(h)
+
+
+def _mix(h: Hashes) -> Hashes:
+    h = h + np.uint64(0x9E3779B97F4A7C15)
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+def _below(row_hash: Hashes, share: float) -> NDArray[np.bool_]:
+    if share >= 1.0:
+        return np.ones(len(row_hash), dtype=bool)
+    return row_hash < np.uint64(share * _FULL)

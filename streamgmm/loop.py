@@ -1,0 +1,206 @@
+"""THE loop: poll → decode → features → step → deliver.
+
+A turn takes one batch through all of it. A promotion cuts the batch: what is done is delivered and committed, the
+snapshot is made durable, and only then does the new detector see the next row.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from streamgmm.engine.drive import drive
+from streamgmm.ledger import Ledger, Part
+from streamgmm.records import Event, Report
+from streamgmm.reporting import report_part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from streamgmm.codecs import Codec
+    from streamgmm.delivery import Delivery
+    from streamgmm.engine.core import Engine
+    from streamgmm.engine.state import State
+    from streamgmm.features import Pipeline
+    from streamgmm.records import (
+        FeatureBatch,
+        Floats,
+        OutputRecord,
+        Position,
+        Rebalance,
+        RecordBatch,
+        ScoredBatch,
+        TopicPartition,
+    )
+    from streamgmm.sources import Source
+
+    Arrays = Mapping[str, NDArray[Any]]
+    Scored = tuple[int, ScoredBatch]
+
+POLL_SECONDS = 0.1
+
+
+class Renderer(Protocol):
+    """Turns what the engine said of a part into messages, by what an outlet takes."""
+
+    def __call__(
+        self, batch: RecordBatch, fields: FeatureBatch, part: Part, scored: ScoredBatch
+    ) -> Mapping[str, Sequence[OutputRecord]]:
+        """Return the messages: anomalies, all, dead_letters."""
+
+
+class Save(Protocol):
+    """Makes a state durable."""
+
+    def __call__(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position]) -> bool:
+        """Return whether it is on disk."""
+
+
+@dataclass(slots=True)
+class Loop:
+    """Everything that one turn needs.
+
+    `observe` is handed Reports; `busy` marks which part is at work, for the supervisor; `now` is monotonic, `clock`
+    the time of day; `save` is None where nothing is kept (a dry run).
+    """
+
+    source: Source
+    codec: Codec
+    features: Pipeline
+    engine: Engine
+    delivery: Delivery
+    render: Renderer
+    observe: Callable[[Report], None]
+    now: Callable[[], float]
+    clock: Callable[[], float]
+    save_state: Save | None = None
+    save_interval: float = 60.0
+    busy: Callable[[str], AbstractContextManager[object]] = field(default=lambda _: nullcontext())
+    until_end: bool = False
+    ledger: Ledger = field(default_factory=Ledger)
+    _stages: dict[str, float] = field(default_factory=dict)
+    _events: list[Event] = field(default_factory=list)
+    _saved_at: float = 0.0
+    _rows_at_save: int = 0
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Turn until stopped, or until the end of the source was reached if that was asked for."""
+        self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen
+        while not stopped():
+            if not self.turn() and self.until_end and self.source.at_end():
+                return
+
+    def turn(self) -> bool:
+        """Take one batch all the way; False when there was nothing to take."""
+        with self._stage("poll"):
+            batch = self.source.poll(POLL_SECONDS)
+        for change in self.source.rebalances():
+            self._rebalanced(change)
+        if len(batch) or batch.next_offsets:
+            self._take(batch)
+        self.delivery.tick()
+        if self.now() - self._saved_at >= self.save_interval and self.engine.state.rows_seen > self._rows_at_save:
+            self.save()
+        self._report(Report())
+        return len(batch) > 0
+
+    def save(self) -> bool:
+        """Commit, then save everything up to here; True when it is on disk, or when nothing is to be kept."""
+        if self.save_state is None:
+            return True
+        with self._stage("commit"):
+            self.delivery.commit()
+        with self._stage("snapshot"):
+            saved = self.save_state(self.engine.promoted(), self.features.state(), dict(self.ledger.covered))
+        self._events.append(Event("snapshot", {"outcome": "ok" if saved else "failed"}))
+        self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen
+        return saved
+
+    def _take(self, batch: RecordBatch) -> None:
+        muted = self.ledger.muted(batch)
+        with self._stage("decode"):
+            fields = self.ledger.without_rows_done(batch, self.codec.decode(batch))
+        before = self.features.state()
+        with self._stage("features"):
+            columns = self.features.apply(fields.X, np.zeros(len(fields), dtype=np.int32))
+        done = 0
+        for start, scored in self._scored(columns, fields, batch):
+            stop = start + len(scored)
+            records = len(batch) if stop == len(fields) else int(fields.record[stop])
+            self._deliver(batch, fields, Part(slice(start, stop), slice(done, records), muted), scored)
+            done = records
+            if self.engine.pending is not None:
+                self._promote(fields, stop, before)
+
+    def _scored(self, columns: Floats, fields: FeatureBatch, batch: RecordBatch) -> Iterator[Scored]:
+        """Step through the rows (one empty part where there are none), timing only the engine's share."""
+        parts = drive(self.engine, columns, fields.event_time, self.ledger.hashes(batch, fields))
+        while True:
+            with self._stage("score"):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    def _deliver(self, batch: RecordBatch, fields: FeatureBatch, part: Part, scored: ScoredBatch) -> None:
+        with self._stage("render"):
+            records = self.render(batch, fields, part, scored)
+        with self._stage("deliver"):
+            taken = self.delivery.complete(records, self.ledger.advance(batch, fields, part))
+        self._report(report_part(batch, fields, part, scored, taken, self._names, self.clock()))
+
+    def _promote(self, fields: FeatureBatch, rows: int, before: Arrays) -> None:
+        """Save the promoted detector with the feature state of exactly the rows that are done; then let it serve."""
+        ahead = self.features.state()
+        self.features.restore(before)
+        self.features.apply(fields.X[:rows], np.zeros(rows, dtype=np.int32))
+        durable = self.save()
+        self.features.restore(ahead)
+        self.engine.settle(durable=durable)
+
+    def _rebalanced(self, change: Rebalance) -> None:
+        if change.event == "assigned":
+            starts = self.source.starts()
+            self.ledger.assigned(starts, change.partitions)
+            self.delivery.assigned({tp: starts[tp].muted_until for tp in change.partitions})
+            lost = sum(starts[tp].not_learnt for tp in change.partitions)
+            if lost:
+                self._events.append(Event("not_learnt", {}, {"records": lost}))
+        else:
+            self.ledger.released(change.partitions)
+            self.delivery.released(change.partitions)
+        self._events.append(Event("rebalance", {"event": change.event}, {"partitions": len(change.partitions)}))
+
+    def _report(self, report: Report) -> None:
+        """Hand a report over, with the times and events since the last one."""
+        stages, self._stages = self._stages, {}
+        events = (*self._events, *self.engine.events(), *self.delivery.events())
+        self._events = []
+        self.observe(
+            replace(
+                report,
+                stage_seconds=stages,
+                events=events,
+                lag=self.source.lag(),
+                assigned=tuple(self.ledger.covered),
+                next_offsets={tp: p.offset for tp, p in self.ledger.covered.items()},
+                engine=self.engine.status(),
+            )
+        )
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(f.name for f in self.codec.fields)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = self.now()
+        with self.busy(name):
+            yield
+        self._stages[name] = self._stages.get(name, 0.0) + self.now() - start

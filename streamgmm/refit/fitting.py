@@ -1,0 +1,179 @@
+"""From a job's rows to fitted members: warm, cold, challenged; and the numeric gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from streamgmm.detector.member import Member
+from streamgmm.detector.view import View
+from streamgmm.errors import DetectorError, FitError
+from streamgmm.mixture.em import Protection, em_passes, fit
+from streamgmm.mixture.parameters import MixtureParameters
+from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+Clock: TypeAlias = Callable[[], float]
+Expired: TypeAlias = Callable[[], bool]
+
+REFRESH_PASSES = 2
+REFIT_PASSES = 5
+COLD_PASSES = 20
+# Of a first fit's rows, the share that is fitted before the rest is scored to start the calibration.
+FIRST_SHARE = 0.7
+CHALLENGER_SHARE = 0.8
+MAX_CONDITION = 1e12
+MIN_WEIGHT = 1e-9
+
+
+class DeadlineExpiredError(FitError):
+    """The fit ran out of time between two passes."""
+
+
+def run(job: Job, now: Clock, cancelled: Expired = lambda: False) -> Candidate | Failure:
+    """Do a job: whatever goes wrong is a Failure, never an exception."""
+    start = now()
+
+    def expired() -> bool:
+        return cancelled() or now() - start > job.deadline
+
+    try:
+        candidate = _FITS[job.kind](job, expired)
+    except DeadlineExpiredError as error:
+        return Failure(job, "deadline", str(error), now() - start)
+    except FitError as error:
+        return Failure(job, "not_positive_definite", str(error), now() - start)
+    except (DetectorError, FloatingPointError, np.linalg.LinAlgError) as error:
+        return Failure(job, None, str(error), now() - start)
+    for member in candidate.members:
+        reason = gate(member)
+        if reason is not None:
+            return Failure(job, reason, f"{member.name}: {reason.replace('_', ' ')}", now() - start)
+    return replace(candidate, seconds=now() - start)
+
+
+def gate(member: Member) -> RefusalReason | None:
+    """Return why a fitted member may not serve, by its numbers alone."""
+    p = member.mixture
+    if not all(np.isfinite(a).all() for a in (p.weights, p.means, p.covariances, p.precisions_cholesky)):
+        return "non_finite"
+    if (p.weights < MIN_WEIGHT).any():
+        return "dead_component"
+    if (p.condition_numbers() > MAX_CONDITION).any():
+        return "condition"
+    return None
+
+
+def warm(
+    member: Member, X: Floats, newest: float, settings: MemberSettings, passes: int, expired: Expired | None = None
+) -> Member:
+    """Move a member on: refit its view, carry its mixture over to it, and take a few EM passes."""
+    view = View.fit(X, settings.clip, settings.category_columns, member.view)
+    start = rebase(member.mixture, member.view, view)
+    fitted = em_passes(start, view.apply(X), passes, protection(settings), deadline=expired)
+    _check(expired)
+    return Member(member.name, view, fitted.parameters, newest)
+
+
+def cold(
+    X: Floats,
+    newest: float,
+    settings: MemberSettings,
+    rng: np.random.Generator,
+    previous: View | None = None,
+    expired: Expired | None = None,
+) -> Member:
+    """Fit a member from nothing: k-means++ starts, then EM."""
+    view = View.fit(X, settings.clip, settings.category_columns, previous)
+    fitted = fit(
+        view.apply(X),
+        min(settings.n_components, max(1, len(X) // 2)),
+        settings.covariance_type,
+        rng,
+        max_iter=COLD_PASSES,
+        tol=1e-4,
+        n_init=1,
+        protection=protection(settings),
+        deadline=expired,
+    )
+    _check(expired)
+    return Member(settings.name, view, fitted.parameters, newest)
+
+
+def protection(settings: MemberSettings) -> Protection:
+    """Return what keeps a served mixture from collapsing."""
+    return Protection(reg_covar=settings.floor, shrinkage=settings.shrinkage, reseed=True)
+
+
+def rebase(mixture: MixtureParameters, old: View, new: View) -> MixtureParameters:
+    """Express a mixture in another view of the same columns (exact but for clipping and category tables)."""
+    ratio = old.scale / new.scale
+    means = mixture.means * ratio + (old.location - new.location) / new.scale
+    kind, covariances = mixture.covariance_type, mixture.covariances
+    if kind in {"full", "tied"}:
+        covariances = covariances * np.outer(ratio, ratio)
+    elif kind == "diag":
+        covariances = covariances * ratio**2
+    else:
+        covariances = covariances * np.mean(ratio**2)
+    return MixtureParameters.from_covariances(mixture.weights, means, covariances, kind)
+
+
+def _first(job: Job, expired: Expired) -> Candidate:
+    rng = job.rng()
+    n = max(1, int(FIRST_SHARE * len(job.X)))
+    early = [cold(job.X[:n][-s.window :], job.newest, s, rng, None, expired) for s in job.settings]
+    held_out = np.mean([m.log_density(job.X[n:]) for m in early], axis=0) if n < len(job.X) else np.empty(0)
+    members = tuple(
+        warm(m, job.X[-s.window :], job.newest, s, COLD_PASSES, expired)
+        for m, s in zip(early, job.settings, strict=True)
+    )
+    return Candidate(job, members, 0.0, held_out)
+
+
+def _warm(job: Job, expired: Expired) -> Candidate:
+    return Candidate(job, tuple(_warm_one(job, i, expired) for i in range(len(job.targets))), 0.0)
+
+
+def _warm_one(job: Job, i: int, expired: Expired) -> Member:
+    settings = job.settings[i]
+    return warm(job.incumbents[i], job.X[-settings.window :], job.newest, settings, REFIT_PASSES, expired)
+
+
+def _challenger(job: Job, expired: Expired) -> Candidate:
+    """Let a cold start, which sees what a warm one cannot, try to beat the warm refit on held-out rows."""
+    rng = job.rng()
+    members = []
+    for i, settings in enumerate(job.settings):
+        incumbent, X = job.incumbents[i], job.X[-settings.window :]
+        chosen = rng.random(len(X)) < CHALLENGER_SHARE
+        warmed = warm(incumbent, X[chosen], job.newest, settings, 1, expired)
+        fresh = cold(X[chosen], job.newest, settings, rng, incumbent.view, expired)
+        gain = fresh.log_density(X[~chosen]) - warmed.log_density(X[~chosen])
+        if _clearly_positive(gain):
+            members.append(warm(fresh, X, job.newest, settings, 1, expired))
+        else:
+            members.append(_warm_one(job, i, expired))
+    return Candidate(job, tuple(members), 0.0)
+
+
+def _clearly_positive(gain: Floats) -> bool:
+    """Return whether a mean lies more than two standard errors above zero."""
+    if len(gain) < 2:
+        return False
+    return bool(gain.mean() > 2.0 * gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _check(expired: Expired | None) -> None:
+    if expired is not None and expired():
+        raise DeadlineExpiredError("the fit ran out of time", hint="raise learning.deadline or shrink the window")
+
+
+_FITS: dict[str, Callable[[Job, Expired], Candidate]] = {"first": _first, "warm": _warm, "challenger": _challenger}

@@ -1,0 +1,120 @@
+"""The values of a refit: what to fit, on which rows, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamgmm.detector.member import Member
+
+    Floats = NDArray[np.float64]
+
+Kind: TypeAlias = Literal["first", "warm", "challenger"]
+RefusalReason: TypeAlias = Literal[
+    "non_finite",
+    "not_positive_definite",
+    "dead_component",
+    "condition",
+    "shadow_density",
+    "shadow_flag_rate",
+    "deadline",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSettings:
+    """How one member of the committee is fitted, and when.
+
+    Attributes
+    ----------
+    window : int
+        Rows it remembers.
+    refresh_every, refit_every : int
+        Learnt rows between refreshes and between refits.
+    refit_seconds : float
+        Event time after which a refit is due as well; infinite = rows alone decide.
+    shrinkage : float
+        κ: pulls each covariance towards the pooled one, (S + κ d S_pool) / (N_k + κ d).
+    floor : float
+        Added to the variances, in units of the scaled variance.
+    clip : float
+        Scaled features beyond ±clip count as ±clip.
+    """
+
+    name: str = "single"
+    n_components: int = 4
+    covariance_type: str = "full"
+    window: int = 1000
+    refresh_every: int = 100
+    refit_every: int = 2000
+    refit_seconds: float = np.inf
+    shrinkage: float = 1.0
+    floor: float = 1e-3
+    clip: float = 30.0
+    category_columns: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One refit. Its rows are sealed: nothing may write to them while a worker reads.
+
+    Attributes
+    ----------
+    epoch : int
+        The engine's epoch when it was made; a candidate of an older epoch is stale.
+    number : int
+        Counts jobs; with the seed it makes a fit repeatable.
+    targets
+        The members to fit, by index; `settings` and `incumbents` go with it.
+    X : (n, d) float64
+    newest : float
+        Event time of the newest row.
+    """
+
+    epoch: int
+    number: int
+    kind: Kind
+    targets: tuple[int, ...]
+    settings: tuple[MemberSettings, ...]
+    incumbents: tuple[Member, ...]
+    X: Floats
+    newest: float
+    seed: int
+    deadline: float
+
+    def rng(self) -> np.random.Generator:
+        """Return the job's own generator: the same job gives the same candidate."""
+        return np.random.default_rng([self.seed, self.number])
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Fitted members, waiting for the shadow's verdict.
+
+    Attributes
+    ----------
+    members
+        One per target of the job.
+    held_out : (m,) float64
+        A first fit's log-densities of the rows it had not seen: the first calibration scores.
+    """
+
+    job: Job
+    members: tuple[Member, ...]
+    seconds: float
+    held_out: Floats = field(default_factory=lambda: np.empty(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A job without a candidate: refused by a gate (a reason of the closed set), or failed (no reason)."""
+
+    job: Job
+    reason: RefusalReason | None
+    message: str
+    seconds: float
