@@ -1,0 +1,181 @@
+"""The real daemon, in a process of its own: the same command a user types, with the same kind of file."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from streamgmm.errors import StopError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from streamgmm.demo.topics import Names
+
+CONFIG = """\
+source:
+  bootstrap_servers: {servers}
+  topic: {topic}
+  group_id: {group}
+  auto_offset_reset: earliest
+codec:
+  type: json
+  fields: {fields}
+sinks:
+  - type: kafka
+    topic: {anomalies}
+dead_letters:
+  topic: {dead_letters}
+detection:
+  target_rate: 0.01
+state:
+  dir: {state}
+http:
+  listen: "127.0.0.1:0"
+"""
+TARGET_RATE = 0.01
+LISTENING = re.compile(r"http listening on http://([0-9.]+):([0-9]+)")
+SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+HTTP_SECONDS = 2
+STOP_SECONDS = 20
+LOG_LINES = 25
+STOPPED_IN_ORDER = (0, 128 + 15)
+
+
+def config_text(servers: str, names: Names, fields: Sequence[str], state: Path) -> str:
+    """Return the daemon's YAML: everything about detection but the target rate is the package's default."""
+    values = {
+        "servers": servers,
+        "topic": names.input,
+        "group": names.group,
+        "fields": list(fields),
+        "anomalies": names.anomalies,
+        "dead_letters": names.dead_letters,
+        "state": str(state),
+    }
+    return CONFIG.format(**{name: json.dumps(value) for name, value in values.items()})
+
+
+class Sample(NamedTuple):
+    """One line of /metrics."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+def samples(text: str) -> Iterator[Sample]:
+    """Read the Prometheus text format."""
+    for line in text.splitlines():
+        if match := SAMPLE.match(line):
+            name, labels, value = match.groups()
+            yield Sample(name, dict(LABEL.findall(labels or "")), float(value))
+
+
+class Metrics:
+    """What the daemon says of itself; every name carries the prefix `streamgmm_`."""
+
+    def __init__(self, text: str = "") -> None:
+        self._samples = tuple(samples(text))
+
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum over the series of a name that carry these labels."""
+        wanted = labels.items()
+        return sum(s.value for s in self._samples if s.name == f"streamgmm_{name}" and wanted <= s.labels.items())
+
+    def by(self, name: str, label: str) -> dict[str, float]:
+        """Return the value of each series of a name by one of its labels, zeros left out."""
+        found: dict[str, float] = {}
+        for sample in self._samples:
+            if sample.name == f"streamgmm_{name}" and sample.value and label in sample.labels:
+                found[sample.labels[label]] = found.get(sample.labels[label], 0.0) + sample.value
+        return found
+
+    @property
+    def seen(self) -> int:
+        """Return the rows that the daemon is done with, whatever became of them."""
+        return int(sum(self.total(f"rows_{fate}_total") for fate in ("scored", "unscored", "rejected")))
+
+
+class Daemon:
+    """Context manager: `streamgmm run` on a config file, stopped at the end.
+
+    Parameters
+    ----------
+    config
+        The YAML file.
+    log
+        Where the daemon's output goes.
+    group
+        Process group to start it in, so that a Ctrl-C in our terminal reaches us alone and we stop it in order.
+    """
+
+    def __init__(self, config: Path, log: Path, group: int) -> None:
+        self._log = log
+        command = [sys.executable, "-m", "streamgmm", "run", "-c", str(config)]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - our own command, with a path of ours
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=group
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it, gently first."""
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """Return its process id."""
+        return self._process.pid
+
+    def check(self) -> None:
+        """Raise with the end of its log if it has died."""
+        code = self._process.poll()
+        if code is not None:
+            raise StopError(f"the daemon ended with exit code {code}; its log ends:\n{self.tail()}")
+
+    def tail(self) -> str:
+        """Return the last lines of its log."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def address(self) -> tuple[str, int] | None:
+        """Return where its HTTP server listens; None until the log says so."""
+        match = LISTENING.search(self._log.read_text(errors="replace"))
+        return (match[1], int(match[2])) if match else None
+
+    def metrics(self) -> Metrics:
+        """Ask for its metrics; empty ones while it does not answer."""
+        address = self.address()
+        if address is None:
+            return Metrics()
+        connection = http.client.HTTPConnection(*address, timeout=HTTP_SECONDS)
+        try:
+            connection.request("GET", "/metrics")
+            return Metrics(connection.getresponse().read().decode())
+        except (OSError, http.client.HTTPException):
+            return Metrics()
+        finally:
+            connection.close()
+
+    def stop_in_order(self) -> None:
+        """Stop it, and raise with the end of its log if it did not go in peace."""
+        code = self.stop()
+        if code not in STOPPED_IN_ORDER:
+            raise StopError(f"the daemon did not stop in order (exit code {code}); its log ends:\n{self.tail()}")
+
+    def stop(self) -> int:
+        """Send SIGTERM, wait, and only then kill; return the exit code. Safe to call twice."""
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
