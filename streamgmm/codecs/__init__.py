@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -24,6 +25,31 @@ class Timestamp(NamedTuple):
 
     path: str
     unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSettings:
+    """What every codec is told.
+
+    Attributes
+    ----------
+    fields
+        The declared inputs: columns of X in this order, and positions of an array or of a packed vector.
+    timestamp
+        Where the payload keeps its event time; None takes the record's own timestamp.
+    passthrough
+        Paths of values that travel along with an anomaly.
+    max_missing
+        Share of the fields that may be missing; a vector with more is rejected (`schema`).
+    max_bytes
+        Larger records are rejected unread (`oversize`).
+    """
+
+    fields: tuple[Field, ...]
+    timestamp: Timestamp | None = None
+    passthrough: tuple[str, ...] = ()
+    max_missing: float = 0.5
+    max_bytes: int = 16 * 1024 * 1024
 
 
 class Codec(Protocol):

@@ -1,0 +1,88 @@
+"""Packed little-endian floats: one or several vectors a record, back to back, nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamgmm.codecs import _block
+from streamgmm.errors import ConfigError
+from streamgmm.records import Reject
+
+if TYPE_CHECKING:
+    from streamgmm.codecs import CodecSettings
+    from streamgmm.records import Bools, ByteColumn, FeatureBatch, Floats, Ints, Json, RecordBatch
+
+_FRAMINGS = {b"{": "JSON", b"[": "JSON", b"\0": "schema-registry framing", b"O": "Avro"}
+
+
+class PackedCodec:
+    """Codec for packed floats of one width.
+
+    Parameters
+    ----------
+    settings
+        Fields are positions; paths, a timestamp and passthrough have no place in a packed vector.
+    dtype
+        `<f4` or `<f8`.
+    """
+
+    def __init__(self, settings: CodecSettings, dtype: str) -> None:
+        _block.require_fields(settings)
+        _require_positions(settings)
+        self.fields = settings.fields
+        self._settings = settings
+        self._dtype = np.dtype(dtype)
+        self._width = len(settings.fields) * self._dtype.itemsize
+
+    def decode(self, batch: RecordBatch) -> FeatureBatch:
+        """Decode every record of a block; see `Codec.decode`."""
+        length = batch.value.length
+        readable = (length >= 0) & (length <= self._settings.max_bytes)
+        whole = readable & (length > 0) & (length % self._width == 0)
+        rejects = _block.oversize(batch, self._settings.max_bytes)
+        rejects += [self._misfit(batch.value, int(i)) for i in np.flatnonzero(readable & ~whole)]
+        X, record, row = self._vectors(batch.value, whole)
+        return _block.feature_batch(
+            self._settings, X, record, row, _block.record_time(batch)[record], rejects, _block.tombstones(batch)
+        )
+
+    def passthrough(self, value: bytes) -> dict[str, Json]:  # noqa: ARG002 - part of the contract
+        """Return nothing: a packed vector carries nothing else."""
+        return {}
+
+    def _vectors(self, column: ByteColumn, whole: Bools) -> tuple[Floats, Ints, Ints]:
+        """Return X (rows, fields), the record of each row, and its row number, for the records that fit."""
+        count = np.where(whole, column.length // self._width, 0)
+        first = np.cumsum(count) - count
+        record = np.repeat(np.arange(len(column)), count)
+        row = np.arange(len(record)) - first[record]
+        X = np.empty((len(record), len(self.fields)))
+        # One gather per distinct length: usually there is one.
+        for length in np.unique(column.length[whole]):
+            members = np.flatnonzero(whole & (column.length == length))
+            windows = np.lib.stride_tricks.sliding_window_view(column.buffer, int(length))
+            vectors = windows[column.start[members]].view(self._dtype).reshape(-1, len(self.fields))
+            target = first[members][:, None] + np.arange(length // self._width)
+            with np.errstate(invalid="ignore"):  # a signalling NaN is missing like any other
+                X[target.ravel()] = vectors
+        return X, record, row
+
+    def _misfit(self, column: ByteColumn, index: int) -> Reject:
+        length = int(column.length[index])
+        start = int(column.start[index])
+        head = column.buffer[start : start + min(length, 1)].tobytes()
+        guess = f"; starts with {head.decode('latin-1')!r}: is this {_FRAMINGS[head]}?" if head in _FRAMINGS else ""
+        expected = f"expected a multiple of {self._width} ({len(self.fields)} × {self._dtype.itemsize})"
+        return Reject(index, -1, "dimension", f"{length} bytes, {expected}{guess}")
+
+
+def _require_positions(settings: CodecSettings) -> None:
+    if settings.timestamp is not None:
+        raise ConfigError("packed floats carry no timestamp", hint="drop codec.timestamp: the record's own is used")
+    if settings.passthrough:
+        raise ConfigError("packed floats carry nothing to pass through", hint="drop codec.passthrough")
+    for field in settings.fields:
+        if field.path != field.name:
+            raise ConfigError(f"field {field.name!r} has a path, but packed floats go by position")

@@ -1,0 +1,15 @@
+"""Packed little-endian float32: one or several vectors a record."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from streamgmm.codecs._packed import PackedCodec
+
+if TYPE_CHECKING:
+    from streamgmm.codecs import CodecSettings
+
+
+def build(settings: CodecSettings) -> PackedCodec:
+    """Return the float32 codec."""
+    return PackedCodec(settings, "<f4")

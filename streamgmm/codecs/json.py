@@ -1,0 +1,176 @@
+"""JSON: an object with the fields by name or dotted path, or an array with the fields by position; a vector a record.
+
+A typed decoder takes the ordinary record. Whatever it refuses is read again with care, and that second reading alone
+decides: null and NaN are missing, an overflow or Infinity is `non_finite`, a wrong type is `schema` and says where.
+"""
+
+from __future__ import annotations
+
+import json as stdlib
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import numpy as np
+
+from streamgmm.codecs import _block
+from streamgmm.codecs._payload import RefusalError, category, describe, encodable, lookup, number, seconds
+from streamgmm.records import Reject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from streamgmm.codecs import CodecSettings
+    from streamgmm.records import FeatureBatch, Json, RecordBatch
+
+_Row: TypeAlias = "tuple[tuple[float | None, ...], float]"
+# Longer integers overflow a float64 anyway, and Python refuses to parse some of them.
+_MAX_DIGITS = 400
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError)
+
+
+def build(settings: CodecSettings) -> JsonCodec:
+    """Return the JSON codec."""
+    _block.require_fields(settings)
+    return JsonCodec(settings)
+
+
+class JsonCodec:
+    """Codec for JSON objects and arrays."""
+
+    def __init__(self, settings: CodecSettings) -> None:
+        self.fields = settings.fields
+        self._settings = settings
+        self._quick = _quick_reader(settings)
+
+    def decode(self, batch: RecordBatch) -> FeatureBatch:
+        """Decode every record of a block; see `Codec.decode`."""
+        rows: list[tuple[float | None, ...]] = []
+        record: list[int] = []
+        times: list[float] = []
+        rejects = _block.oversize(batch, self._settings.max_bytes)
+        codes: dict[str, float] = {}
+        view = batch.value.buffer.data
+        slices = zip(batch.value.start.tolist(), batch.value.length.tolist(), strict=True)
+        for i, (start, length) in enumerate(slices):
+            if not 0 <= length <= self._settings.max_bytes:
+                continue
+            try:
+                values, time = self._read(view[start : start + length], codes)
+            except RefusalError as refusal:
+                rejects.append(Reject(i, -1, refusal.reason, refusal.detail))
+                continue
+            rows.append(values)
+            record.append(i)
+            times.append(time)
+        return self._assemble(batch, rows, record, times, rejects)
+
+    def passthrough(self, value: bytes) -> dict[str, Json]:
+        """Return the declared paths that an object payload has; never raises."""
+        try:
+            payload = _parse(value.decode())
+        except (RefusalError, UnicodeDecodeError):
+            return {}
+        found = {path: encodable(lookup(payload, path)) for path in self._settings.passthrough}
+        return {path: value for path, value in found.items() if value is not None}
+
+    def _assemble(
+        self,
+        batch: RecordBatch,
+        rows: list[tuple[float | None, ...]],
+        record: list[int],
+        times: list[float],
+        rejects: list[Reject],
+    ) -> FeatureBatch:
+        # numpy turns None into NaN: exactly what null and an absent field mean.
+        X = np.array(rows, dtype=np.float64).reshape(len(rows), len(self.fields))
+        records = np.array(record, dtype=np.int64)
+        in_payload = np.array(times, dtype=np.float64)
+        event_time = np.where(np.isnan(in_payload), _block.record_time(batch)[records], in_payload)
+        none = np.zeros(len(rows), dtype=np.int64)
+        return _block.feature_batch(self._settings, X, records, none, event_time, rejects, _block.tombstones(batch))
+
+    def _read(self, value: memoryview, codes: dict[str, float]) -> _Row:
+        try:
+            text = str(value, "utf-8")
+        except UnicodeDecodeError as error:
+            raise RefusalError("decode", f"not UTF-8 at byte {error.start}{_framing(bytes(value[:1]))}") from None
+        if self._quick is not None:
+            try:
+                return self._quick(text)
+            except _UNREADABLE:
+                pass  # the careful reading below decides
+        return self._careful(text, codes)
+
+    def _careful(self, text: str, codes: dict[str, float]) -> _Row:
+        payload = _parse(text)
+        if isinstance(payload, list):
+            return tuple(self._column(i, v, codes) for i, v in enumerate(self._positions(payload))), float("nan")
+        if not isinstance(payload, dict):
+            raise RefusalError("schema", f"the payload is {describe(payload)}, expected an object or an array")
+        values = tuple(self._column(i, lookup(payload, f.path), codes) for i, f in enumerate(self.fields))
+        timestamp = self._settings.timestamp
+        time = seconds(lookup(payload, timestamp.path), timestamp.unit) if timestamp else float("nan")
+        return values, time
+
+    def _positions(self, payload: list[Json]) -> list[Json]:
+        if len(payload) != len(self.fields):
+            raise RefusalError("dimension", f"an array of {len(payload)} values, expected {len(self.fields)}")
+        return payload
+
+    def _column(self, position: int, value: Json, codes: dict[str, float]) -> float:
+        field = self.fields[position]
+        return category(field.name, value, codes) if field.type == "category" else number(field.name, value)
+
+
+def _framing(head: bytes) -> str:
+    return "; starts with a zero byte: is this schema-registry framing?" if head == b"\0" else ""
+
+
+def _parse(text: str) -> Json:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, RecursionError):
+        pass  # NaN tokens, overflowing numbers and lone surrogates are for the standard parser
+    try:
+        return stdlib.loads(text, parse_int=_integer)
+    except RecursionError:
+        raise RefusalError("decode", "nested too deeply") from None
+    except ValueError as error:
+        raise RefusalError("decode", f"not JSON: {error!s:.200}{_framing(text[:1].encode())}") from None
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) < _MAX_DIGITS else float(digits)
+
+
+def _quick_reader(settings: CodecSettings) -> Callable[[str], _Row] | None:
+    """Return a reader for records whose fields are top-level numbers, or None where paths or categories need care.
+
+    It raises for anything out of the ordinary.
+    """
+    paths = [f.path for f in settings.fields]
+    if any("." in path for path in paths) or any(f.type == "category" for f in settings.fields):
+        return None
+    timestamp = settings.timestamp
+    if timestamp is not None and ("." in timestamp.path or timestamp.path in paths):
+        return None
+    names = [f"f{i}" for i in range(len(paths))]
+    members: list[tuple[str, Json, None]] = [(name, float | None, None) for name in names]
+    rename = dict(zip(names, paths, strict=True))
+    if timestamp is not None:
+        members.append(("time", (str if timestamp.unit == "iso" else int | float) | None, None))
+        rename["time"] = timestamp.path
+    payload = msgspec.defstruct("Payload", members, rename=rename, gc=False)
+    decode = msgspec.json.Decoder(payload | list[float | None]).decode
+    width = len(paths)
+
+    def read(text: str) -> _Row:
+        found = decode(text)
+        values = tuple(found) if isinstance(found, list) else msgspec.structs.astuple(found)
+        if timestamp is not None and not isinstance(found, list):
+            return values[:width], seconds(values[width], timestamp.unit)
+        if len(values) != width:
+            raise ValueError(len(values))
+        return values, float("nan")
+
+    return read

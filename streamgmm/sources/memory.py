@@ -1,0 +1,313 @@
+"""Records held in memory: for tests, and for a program that embeds the daemon.
+
+A `MemoryLog` plays the broker and outlives the source, as a broker outlives its consumers: it holds the records, the
+committed offsets with their history, and the markers. A `MemorySource` plays the consumer. Records are handed out
+lowest offset first across partitions, so the order of the stream does not depend on block sizes or restarts.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from streamgmm.records import ByteColumn, Rebalance, RecordBatch, TopicPartition
+from streamgmm.sources import Resume, Start, start_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from streamgmm.records import Headers
+
+
+class Record(NamedTuple):
+    """One record of a log."""
+
+    value: bytes | None
+    key: bytes | None = None
+    timestamp: int = -1
+    headers: Headers = ()
+
+
+class Marker(Enum):
+    """What happens when a source reaches this point of a log; each happens once, restarts included."""
+
+    PAUSE = "pause"  # the poll ends here
+    ABORT = "abort"  # the poll raises AbortError
+    LOST = "lost"  # every partition is taken away; commits are refused
+
+
+PAUSE, ABORT, LOST = Marker.PAUSE, Marker.ABORT, Marker.LOST
+
+
+class Revoke(NamedTuple):
+    """A marker: the group takes these partitions away."""
+
+    partitions: tuple[TopicPartition, ...]
+
+
+class Assign(NamedTuple):
+    """A marker: the group hands these partitions over; they start at their committed offsets."""
+
+    partitions: tuple[TopicPartition, ...]
+
+
+class Gap(NamedTuple):
+    """A marker: this many offsets hold nothing, as after compaction or a transaction marker."""
+
+    offsets: int
+
+
+Item: TypeAlias = Record | Marker | Revoke | Assign | Gap
+
+
+class AbortError(Exception):
+    """A source reached ABORT: a stand-in for the process dying, so nothing of ours catches it."""
+
+
+class MemoryLog:
+    """Partitions of records, committed offsets and their history; may be appended to while it is read.
+
+    Parameters
+    ----------
+    partitions
+        Items per partition, in order. Offsets count records and gaps; markers take none.
+
+    Attributes
+    ----------
+    committed
+        The stored offset per partition.
+    commits
+        Every commit that was accepted, oldest first, so that a test can see them never go back.
+    """
+
+    def __init__(self, partitions: Mapping[TopicPartition, Iterable[Item]]) -> None:
+        self.changed = threading.Condition()
+        self.committed: dict[TopicPartition, int] = {}
+        self.commits: list[dict[TopicPartition, int]] = []
+        self._records: dict[TopicPartition, dict[int, Record]] = {tp: {} for tp in partitions}
+        self._markers: dict[TopicPartition, dict[int, list[Item]]] = {tp: {} for tp in partitions}
+        self._end: dict[TopicPartition, int] = dict.fromkeys(partitions, 0)
+        self._refusals = 0
+        for tp, items in partitions.items():
+            self.append(tp, *items)
+
+    @property
+    def partitions(self) -> tuple[TopicPartition, ...]:
+        """All partitions, in the order given."""
+        return tuple(self._end)
+
+    def append(self, partition: TopicPartition, *items: Item) -> None:
+        """Add items to the end of a partition; a waiting poll sees them at once."""
+        with self.changed:
+            for item in items:
+                end = self._end[partition]
+                if isinstance(item, Record):
+                    self._records[partition][end] = item
+                    self._end[partition] += 1
+                elif isinstance(item, Gap):
+                    self._end[partition] += item.offsets
+                else:
+                    self._markers[partition].setdefault(end, []).append(item)
+            self.changed.notify_all()
+
+    def end(self, partition: TopicPartition) -> int:
+        """Return the next offset to be written."""
+        return self._end[partition]
+
+    def record(self, partition: TopicPartition, offset: int) -> Record | None:
+        """Return a record, or None inside a gap."""
+        return self._records[partition].get(offset)
+
+    def has_marker(self, partition: TopicPartition, offset: int) -> bool:
+        """Return whether something is still to happen before this offset is read."""
+        return bool(self._markers[partition].get(offset))
+
+    def take_marker(self, partition: TopicPartition, offset: int) -> Item | None:
+        """Remove and return the next marker that stands before this offset."""
+        markers = self._markers[partition].get(offset)
+        return markers.pop(0) if markers else None
+
+    def refuse_commits(self, times: int) -> None:
+        """Make the group refuse the next commits."""
+        self._refusals = times
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Store offsets, unless the group refuses."""
+        if self._refusals:
+            self._refusals -= 1
+            return False
+        self.committed.update(offsets)
+        self.commits.append(dict(offsets))
+        return True
+
+
+@dataclass(frozen=True)
+class MemorySettings:
+    """Settings of a memory source.
+
+    Attributes
+    ----------
+    log
+        What is read; shared by the sources that follow each other.
+    block_sizes
+        Records per poll, used in turn.
+    auto_offset_reset
+        `earliest` or `latest`, for a partition without a committed offset.
+    """
+
+    log: MemoryLog
+    block_sizes: Sequence[int] = (500,)
+    auto_offset_reset: str = "earliest"
+
+
+def build(settings: MemorySettings) -> MemorySource:
+    """Return a source that reads a memory log."""
+    return MemorySource(settings)
+
+
+class MemorySource:
+    """Source over a MemoryLog."""
+
+    def __init__(self, settings: MemorySettings) -> None:
+        self._log = settings.log
+        self._settings = settings
+        self._covered = Resume({}, 0)
+        self._position: dict[TopicPartition, int] = {}
+        self._starts: dict[TopicPartition, Start] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._rebalances: list[Rebalance] = []
+        self._polls = 0
+        self._paused = False
+        self._closed = False
+
+    def start(self, resume: Resume) -> None:
+        """Take every partition of the log."""
+        self._covered = Resume(dict(resume.covered), resume.max_replay)
+        self._ends = {tp: self._log.end(tp) for tp in self._log.partitions}
+        self.rebalance(Rebalance("assigned", self._log.partitions))
+        # The snapshot speaks of the first assignment; a partition that comes back starts where the group is.
+        self._covered = Resume({}, resume.max_replay)
+
+    def rebalance(self, event: Rebalance) -> None:
+        """Change the assignment now; `rebalances` reports it."""
+        for tp in event.partitions:
+            if event.event == "assigned":
+                self._starts[tp] = self._start(tp)
+                self._position[tp] = self._starts[tp].offset
+            else:
+                self._position.pop(tp, None)
+                self._starts.pop(tp, None)
+        self._rebalances.append(event)
+
+    def poll(self, timeout: float) -> RecordBatch:
+        """Return the next block; waits only while there is nothing to read."""
+        deadline = time.monotonic() + timeout
+        with self._log.changed:
+            while not self._closed and (self._paused or not self._readable()):
+                if not self._log.changed.wait(deadline - time.monotonic()):
+                    return RecordBatch.empty()
+            return RecordBatch.empty() if self._closed else self._block()
+
+    def rebalances(self) -> list[Rebalance]:
+        """Return, once, what happened to the assignment."""
+        happened, self._rebalances = self._rebalances, []
+        return happened
+
+    def starts(self) -> Mapping[TopicPartition, Start]:
+        """Return where each assigned partition started."""
+        return dict(self._starts)
+
+    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+        """Store offsets; refused as a whole when one of the partitions is no longer ours."""
+        return all(tp in self._position for tp in offsets) and self._log.commit(offsets)
+
+    def pause(self) -> None:
+        """Hand out nothing until `resume`."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Go on."""
+        with self._log.changed:
+            self._paused = False
+            self._log.changed.notify_all()
+
+    def lag(self) -> Mapping[TopicPartition, int]:
+        """Return the offsets still to read."""
+        return {tp: self._log.end(tp) - position for tp, position in self._position.items()}
+
+    def at_end(self) -> bool:
+        """Return whether everything that was there at start has been read."""
+        behind = (at < self._ends[tp] or self._log.has_marker(tp, at) for tp, at in self._position.items())
+        return not any(behind)
+
+    def close(self, timeout: float) -> None:  # noqa: ARG002 - nothing here can take long
+        """Stop handing out records; the log stays as it is."""
+        with self._log.changed:
+            self._closed = True
+            self._log.changed.notify_all()
+
+    def _start(self, tp: TopicPartition) -> Start:
+        committed = self._log.committed.get(tp)
+        if committed is None:
+            offset = 0 if self._settings.auto_offset_reset == "earliest" else self._log.end(tp)
+            return Start(offset, 0, offset, 0)
+        return start_at(self._covered.covered.get(tp), committed, self._covered.max_replay)
+
+    def _readable(self) -> list[TopicPartition]:
+        """Return the partitions with something to read, lowest offset first."""
+        ready = [tp for tp, at in self._position.items() if at < self._log.end(tp) or self._log.has_marker(tp, at)]
+        return sorted(ready, key=lambda tp: (self._position[tp], tp))
+
+    def _block(self) -> RecordBatch:
+        sizes = self._settings.block_sizes
+        size = sizes[self._polls % len(sizes)]
+        self._polls += 1
+        taken: list[tuple[TopicPartition, int, Record]] = []
+        touched: set[TopicPartition] = set()
+        while len(taken) < size and (ready := self._readable()):
+            tp = ready[0]
+            offset = self._position[tp]
+            if self._log.has_marker(tp, offset):
+                # A marker ends the block before it, so that it happens between two polls.
+                if taken:
+                    break
+                self._happen(self._log.take_marker(tp, offset))
+                break
+            self._position[tp] = offset + 1
+            touched.add(tp)
+            record = self._log.record(tp, offset)
+            if record is not None:
+                taken.append((tp, offset, record))
+        return _batch(taken, {tp: self._position[tp] for tp in sorted(touched) if tp in self._position})
+
+    def _happen(self, marker: Item | None) -> None:
+        if marker is ABORT:
+            raise AbortError
+        if marker is LOST:
+            self.rebalance(Rebalance("lost", tuple(self._position)))
+        elif isinstance(marker, Revoke):
+            self.rebalance(Rebalance("revoked", marker.partitions))
+        elif isinstance(marker, Assign):
+            self.rebalance(Rebalance("assigned", marker.partitions))
+
+
+def _batch(
+    taken: Sequence[tuple[TopicPartition, int, Record]], next_offsets: Mapping[TopicPartition, int]
+) -> RecordBatch:
+    partitions = tuple(sorted({tp for tp, _, _ in taken}))
+    index = {tp: i for i, tp in enumerate(partitions)}
+    return RecordBatch(
+        partitions,
+        np.array([index[tp] for tp, _, _ in taken], dtype=np.int64),
+        np.array([offset for _, offset, _ in taken], dtype=np.int64),
+        np.array([record.timestamp for _, _, record in taken], dtype=np.int64),
+        ByteColumn.from_values([record.value for _, _, record in taken]),
+        ByteColumn.from_values([record.key for _, _, record in taken]),
+        [record.headers for _, _, record in taken],
+        next_offsets,
+    )
