@@ -121,7 +121,9 @@ class View:
         """Rebuild what `to_arrays` gave."""
         columns = sorted(int(k.removeprefix("category")) for k in arrays if k.removeprefix("category").isdigit())
         categories = tuple(
-            Frequencies(j, *arrays[f"category{j}"], unseen=float(arrays[f"category{j}_unseen"])) for j in columns
+            Frequencies(j, table[0], table[1], float(arrays[f"category{j}_unseen"]))
+            for j in columns
+            for table in (arrays[f"category{j}"],)
         )
         return cls(arrays["location"], arrays["scale"], arrays["remembered"], float(arrays["clip"]), categories)
 

@@ -80,7 +80,8 @@ class Calibration:
         anchor, scale = self._tail()
         beyond = anchor - log_density
         tail = (1.0 + MIN_RANK) / (m + 1.0) * np.exp(-np.maximum(beyond, 0.0) / scale)
-        return np.where(beyond > 0.0, np.maximum(tail, np.finfo(float).tiny), p)
+        result: Floats = np.where(beyond > 0.0, np.maximum(tail, np.finfo(float).tiny), p)
+        return result
 
     def threshold(self, rate: float) -> float:
         """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""

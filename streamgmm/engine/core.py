@@ -13,12 +13,11 @@ import numpy as np
 
 from streamgmm.detector.committee import Detector
 from streamgmm.engine.calibration import Calibration
-from streamgmm.engine.incidents import follow
+from streamgmm.engine.learning import due_for_refit, due_for_refresh, first_fit_is_due, learn
 from streamgmm.engine.state import MemberClock, Shadow, State, StepRows
-from streamgmm.engine.thinning import elapsed
-from streamgmm.engine.window import Block
+from streamgmm.engine.verdicts import Output, name_incidents, pass_unscored, score
 from streamgmm.errors import DetectorError
-from streamgmm.records import STATUSES, Anomaly, EngineStatus, Event, MemberStatus, ScoredBatch, Version
+from streamgmm.records import EngineStatus, Event, MemberStatus, ScoredBatch, Version
 from streamgmm.refit.fitting import REFRESH_PASSES, gate, warm
 from streamgmm.refit.job import Candidate, Failure, Job
 from streamgmm.refit.verdict import judge
@@ -31,9 +30,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Hashes = NDArray[np.uint64]
+    Bools = NDArray[np.bool_]
 
-SCORED, WARMING_UP, MISSING = (STATUSES.index(s) for s in ("scored", "warming_up", "missing"))
-CRITICAL_SCORE = 50.0
 MIN_SHADOW_ROWS = 20
 # Under thinning a step also ends when this share of the span has gone by, so that a stream that slows down is noticed.
 STEP_SPAN_SHARE = 0.1
@@ -106,7 +104,7 @@ class Engine:
         ScoredBatch
             Of the rows consumed: all n unless `pending` is set.
         """
-        out = _Output(len(X))
+        out = Output(len(X))
         position = 0
         while position < len(X) and self.pending is None:
             length, ends = self._cut(X[position:], t[position:], row_hash[position:])
@@ -116,17 +114,17 @@ class Engine:
                 self._end_step()
         return out.batch(position)
 
-    def _score(self, X: Floats, t: Floats, row_hash: Hashes, rows: slice, out: _Output) -> None:
+    def _score(self, X: Floats, t: Floats, row_hash: Hashes, rows: slice, out: Output) -> None:
         """Score the rows of one detector value, and put those that are learnt aside."""
         state = self.state
         part, times, hashes = X[rows], t[rows], row_hash[rows]
-        complete = ~np.isnan(part).any(axis=1)
+        complete: Bools = np.logical_not(np.isnan(part).any(axis=1))
         learnt = complete & state.thinning.enters_calibration(hashes)
         if state.detector is None:
-            out.status[rows] = np.where(complete, WARMING_UP, MISSING)
+            pass_unscored(complete, rows, out)
         else:
-            self._verdicts(state.detector, part, complete, rows, out)
-            self._name_incidents(X, t, row_hash, rows, out)
+            score(state, state.detector, self.settings, part, complete, rows, out)
+            name_incidents(state, self.settings, X, t, row_hash, rows, out, explain=self._explain)
             state.step.log_density.append(out.log_density[rows][learnt])
             state.step.flags += int(out.is_anomaly[rows][learnt].sum())
             if state.shadow is not None:
@@ -140,44 +138,6 @@ class Engine:
         state.rows_seen += len(part)
         if np.isnan(state.step.started) and len(times):
             state.step.started = float(times[0])
-
-    def _verdicts(self, detector: Detector, X: Floats, complete: NDArray[np.bool_], rows: slice, out: _Output) -> None:
-        calibration, target = self.state.calibration, self.settings.target_rate
-        log_density = np.full(len(X), np.nan)
-        log_density[complete] = detector.log_density(X if complete.all() else X[complete])
-        p = np.full(len(X), np.nan)
-        p[complete] = calibration.p_values(log_density[complete])
-        out.log_density[rows] = log_density
-        out.p_value[rows] = p
-        out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
-        out.is_anomaly[rows] = p <= calibration.level(target)
-        out.threshold[rows] = self._threshold()
-        out.version[rows] = detector.version
-        out.status[rows] = np.where(complete, SCORED, MISSING)
-
-    def _name_incidents(self, X: Floats, t: Floats, row_hash: Hashes, rows: slice, out: _Output) -> None:
-        state, settings = self.state, self.settings
-        provisional = len(state.calibration.recent) * settings.target_rate < 1.0
-        for i in np.flatnonzero(out.is_anomaly[rows]) + rows.start:
-            number = state.rows_seen + int(i) - rows.start
-            state.incident = follow(
-                state.incident,
-                float(t[i]),
-                number,
-                int(row_hash[i]),
-                settings.incident_seconds,
-                settings.incident_rows,
-            )
-            if self._explain and state.detector is not None:
-                out.anomalies.append(
-                    Anomaly(
-                        index=int(i),
-                        severity="critical" if out.score[i] >= CRITICAL_SCORE else "warning",
-                        incident=state.incident.id,
-                        provisional=provisional,
-                        explanation=state.detector.explain(X[i], settings.names),
-                    )
-                )
 
     # ── the step clock ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -207,52 +167,31 @@ class Engine:
         state.step = StepRows()
         scores = np.concatenate(step.log_density) if step.log_density else np.empty(0)
         judged = self._judge(step, scores)
-        self._learn(step, scores)
+        learn(state, self.settings, step, scores)
         if not judged:
             self._take_result()
         if self.pending is None:
             self._refresh()
             self._start_refit()
 
-    def _learn(self, step: StepRows, scores: Floats) -> None:
-        state, settings = self.state, self.settings
-        t = np.concatenate(step.t) if step.t else np.empty(0)
-        if len(t):
-            chosen = np.concatenate(step.in_window)
-            block = Block.seal(np.concatenate(step.X)[chosen], t[chosen])
-            state.window = state.window.add(block)
-            for clock in state.clocks:
-                clock.since_refresh += len(block.t)
-                clock.since_refit += len(block.t)
-        if len(scores):
-            if settings.level == "adaptive":
-                state.calibration = state.calibration.adapt(step.flags, len(scores), settings.target_rate)
-            state.calibration = state.calibration.add(scores)
-        window_full = len(state.window) >= settings.window
-        state.thinning = state.thinning.follow(
-            step.rows,
-            elapsed(t),
-            settings.window / settings.span if window_full else np.inf,
-            state.calibration.capacity / settings.span if state.calibration.full else np.inf,
-        )
-
     # ── refresh and refit ────────────────────────────────────────────────────────────────────────────────────────
 
     def _refresh(self) -> None:
         """Move members that are due a few EM passes on: numeric checks only, no promotion, no disk."""
         state = self.state
-        for i, settings in enumerate(self.settings.members):
-            if state.detector is None or state.clocks[i].since_refresh < settings.refresh_every:
-                continue
+        if state.detector is None:
+            return
+        for i in due_for_refresh(state, self.settings):
+            settings = self.settings.members[i]
             state.clocks[i].since_refresh = 0
             X, newest = state.window.rows(settings.window), state.window.newest()
             try:
                 member = warm(state.detector.members[i], X, newest, settings, REFRESH_PASSES)
-                reason = gate(member)
+                problem = gate(member) or ""
             except DetectorError as error:
-                reason, member = str(error), state.detector.members[i]
-            if reason is not None:
-                self._event("refit", {"outcome": "failed", "member": settings.name}, refresh=reason)
+                problem = str(error)
+            if problem:
+                self._event("refit", {"outcome": "failed", "member": settings.name}, refresh=problem)
                 continue
             version = Version(state.detector.version.promotion, state.detector.version.refresh + 1)
             state.detector = state.detector.with_member(i, member, version)
@@ -263,24 +202,14 @@ class Engine:
         if state.in_flight or state.shadow is not None or self._runner.busy:
             return
         if state.detector is None:
-            if self._first_fit_is_due():
+            if first_fit_is_due(state, self.settings, self._warm_up):
                 self._submit("first", tuple(range(len(self.settings.members))))
             return
-        due = tuple(i for i in range(len(self.settings.members)) if self._refit_is_due(i))
+        due = due_for_refit(state, self.settings)
         if due:
             state.refits += 1
             every = self.settings.challenger_every
             self._submit("challenger" if every and state.refits % every == 0 else "warm", due)
-
-    def _first_fit_is_due(self) -> bool:
-        if self._warm_up is not None:
-            return self.state.rows_seen >= self._warm_up
-        return len(self.state.window) >= self.settings.min_records
-
-    def _refit_is_due(self, i: int) -> bool:
-        clock, settings = self.state.clocks[i], self.settings.members[i]
-        waited = self.state.window.newest() - clock.refit_at
-        return clock.since_refit >= settings.refit_every or (clock.since_refit > 0 and waited >= settings.refit_seconds)
 
     def _submit(self, kind: str, targets: tuple[int, ...]) -> None:
         state, settings = self.state, self.settings
@@ -426,26 +355,3 @@ class Engine:
 
     def _event(self, kind: str, labels: dict[str, str] | None = None, **fields: object) -> None:
         self._events.append(Event(kind, labels or {}, fields))
-
-
-class _Output:
-    """The arrays of a ScoredBatch while they are being filled."""
-
-    def __init__(self, n: int) -> None:
-        self.log_density, self.p_value, self.score, self.threshold = (np.full(n, np.nan) for _ in range(4))
-        self.is_anomaly = np.zeros(n, dtype=bool)
-        self.version = np.zeros((n, 2), dtype=np.int64)
-        self.status = np.zeros(n, dtype=np.int64)
-        self.anomalies: list[Anomaly] = []
-
-    def batch(self, n: int) -> ScoredBatch:
-        return ScoredBatch(
-            log_density=self.log_density[:n],
-            p_value=self.p_value[:n],
-            score=self.score[:n],
-            is_anomaly=self.is_anomaly[:n],
-            threshold=self.threshold[:n],
-            version=self.version[:n],
-            status=self.status[:n],
-            anomalies=tuple(self.anomalies),
-        )

@@ -1,0 +1,71 @@
+"""What a finished step teaches: the window, the calibration, and how much of the stream to learn from next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamgmm.engine.thinning import elapsed
+from streamgmm.engine.window import Block
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamgmm.engine.settings import EngineSettings
+    from streamgmm.engine.state import State, StepRows
+
+    Floats = NDArray[np.float64]
+
+
+def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats) -> None:
+    """Take the step's learnt rows into window and calibration, and let the thinning follow the stream's rate.
+
+    Parameters
+    ----------
+    scores : (n,) float64
+        Log-densities of the learnt rows; empty before there is a detector.
+    """
+    t = np.concatenate(step.t) if step.t else np.empty(0)
+    if len(t):
+        chosen = np.concatenate(step.in_window)
+        _remember(state, Block.seal(np.concatenate(step.X)[chosen], t[chosen]))
+    if len(scores):
+        if settings.level == "adaptive":
+            state.calibration = state.calibration.adapt(step.flags, len(scores), settings.target_rate)
+        state.calibration = state.calibration.add(scores)
+    window_full = len(state.window) >= settings.window
+    state.thinning = state.thinning.follow(
+        step.rows,
+        elapsed(t),
+        settings.window / settings.span if window_full else np.inf,
+        state.calibration.capacity / settings.span if state.calibration.full else np.inf,
+    )
+
+
+def _remember(state: State, block: Block) -> None:
+    state.window = state.window.add(block)
+    for clock in state.clocks:
+        clock.since_refresh += len(block.t)
+        clock.since_refit += len(block.t)
+
+
+def first_fit_is_due(state: State, settings: EngineSettings, warm_up: int | None) -> bool:
+    """Return whether there are rows enough for a first fit."""
+    return state.rows_seen >= warm_up if warm_up is not None else len(state.window) >= settings.min_records
+
+
+def due_for_refresh(state: State, settings: EngineSettings) -> list[int]:
+    """Return the members, by index, that have learnt enough rows since their last refresh."""
+    return [i for i, m in enumerate(settings.members) if state.clocks[i].since_refresh >= m.refresh_every]
+
+
+def due_for_refit(state: State, settings: EngineSettings) -> tuple[int, ...]:
+    """Return the members, by index, whose refit is due by rows or by event time, whichever comes first."""
+    newest = state.window.newest()
+    return tuple(
+        i
+        for i, (clock, member) in enumerate(zip(state.clocks, settings.members, strict=True))
+        if clock.since_refit >= member.refit_every
+        or (clock.since_refit > 0 and newest - clock.refit_at >= member.refit_seconds)
+    )
