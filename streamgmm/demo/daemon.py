@@ -7,15 +7,16 @@ import json
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
+from streamgmm.demo.scrape import Metrics
 from streamgmm.errors import StopError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from streamgmm.demo.topics import Names
+    from streamgmm.demo.names import Names
 
 CONFIG = """\
 source:
@@ -32,16 +33,15 @@ sinks:
 dead_letters:
   topic: {dead_letters}
 detection:
-  target_rate: 0.01
+  target_rate: {target_rate}
 state:
   dir: {state}
 http:
   listen: "127.0.0.1:0"
 """
 TARGET_RATE = 0.01
+RUN = (sys.executable, "-m", "streamgmm", "run")
 LISTENING = re.compile(r"http listening on http://([0-9.]+):([0-9]+)")
-SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$")
-LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 HTTP_SECONDS = 2
 STOP_SECONDS = 20
 LOG_LINES = 25
@@ -57,50 +57,10 @@ def config_text(servers: str, names: Names, fields: Sequence[str], state: Path) 
         "fields": list(fields),
         "anomalies": names.anomalies,
         "dead_letters": names.dead_letters,
+        "target_rate": TARGET_RATE,
         "state": str(state),
     }
     return CONFIG.format(**{name: json.dumps(value) for name, value in values.items()})
-
-
-class Sample(NamedTuple):
-    """One line of /metrics."""
-
-    name: str
-    labels: Mapping[str, str]
-    value: float
-
-
-def samples(text: str) -> Iterator[Sample]:
-    """Read the Prometheus text format."""
-    for line in text.splitlines():
-        if match := SAMPLE.match(line):
-            name, labels, value = match.groups()
-            yield Sample(name, dict(LABEL.findall(labels or "")), float(value))
-
-
-class Metrics:
-    """What the daemon says of itself; every name carries the prefix `streamgmm_`."""
-
-    def __init__(self, text: str = "") -> None:
-        self._samples = tuple(samples(text))
-
-    def total(self, name: str, **labels: str) -> float:
-        """Return the sum over the series of a name that carry these labels."""
-        wanted = labels.items()
-        return sum(s.value for s in self._samples if s.name == f"streamgmm_{name}" and wanted <= s.labels.items())
-
-    def by(self, name: str, label: str) -> dict[str, float]:
-        """Return the value of each series of a name by one of its labels, zeros left out."""
-        found: dict[str, float] = {}
-        for sample in self._samples:
-            if sample.name == f"streamgmm_{name}" and sample.value and label in sample.labels:
-                found[sample.labels[label]] = found.get(sample.labels[label], 0.0) + sample.value
-        return found
-
-    @property
-    def seen(self) -> int:
-        """Return the rows that the daemon is done with, whatever became of them."""
-        return int(sum(self.total(f"rows_{fate}_total") for fate in ("scored", "unscored", "rejected")))
 
 
 class Daemon:
@@ -114,14 +74,19 @@ class Daemon:
         Where the daemon's output goes.
     group
         Process group to start it in, so that a Ctrl-C in our terminal reaches us alone and we stop it in order.
+    command
+        What to run.
     """
 
-    def __init__(self, config: Path, log: Path, group: int) -> None:
+    def __init__(self, config: Path, log: Path, group: int, command: Sequence[str] = RUN) -> None:
         self._log = log
-        command = [sys.executable, "-m", "streamgmm", "run", "-c", str(config)]
         with log.open("wb") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own command, with a path of ours
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, process_group=group
+                [*command, "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=group,
             )
 
     def __enter__(self) -> Self:

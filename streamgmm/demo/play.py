@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 from streamgmm.demo import show
 from streamgmm.demo.broker import Broker
-from streamgmm.demo.daemon import TARGET_RATE, Daemon, Metrics, config_text
+from streamgmm.demo.daemon import TARGET_RATE, Daemon, config_text
 from streamgmm.demo.guard import Guard
 from streamgmm.demo.judge import Ledger, flag, judge
+from streamgmm.demo.names import Names
 from streamgmm.demo.replay import Replay
+from streamgmm.demo.scrape import Metrics
 from streamgmm.demo.stream import load
-from streamgmm.demo.topics import Names, Topics
+from streamgmm.demo.topics import Topics
 from streamgmm.errors import StopError
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TextIO
 
-    from streamgmm.demo.daemon import Metrics
     from streamgmm.demo.judge import Ledger, Outcome, Verdict
+    from streamgmm.demo.scrape import Metrics
     from streamgmm.demo.stream import LabelledStream
     from streamgmm.records import Json
 
@@ -122,7 +122,7 @@ def _event(number: int, outcome: Outcome) -> tuple[str, ...]:
     event = outcome.event
     found, named = "missed", ""
     if outcome.first is not None:
-        found = f"after {outcome.delay} rows" if outcome.delay else "at once"
+        found = f"after {outcome.delay} row{'s' if outcome.delay != 1 else ''}" if outcome.delay else "at once"
         named = ", ".join(outcome.first.features)
     return str(number), f"{event.start}–{event.end - 1} ({len(event)})", found, some(event.causes), named
 

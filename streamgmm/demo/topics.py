@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -16,6 +15,7 @@ from streamgmm.errors import RetryableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from streamgmm.demo.names import Names
     from streamgmm.records import Json
 
 BOOTSTRAP_MS = 10_000
@@ -23,29 +23,6 @@ POLL_MS = 500
 MOMENT_MS = 50
 FLUSH_SECONDS = 30
 CLOSE_SECONDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """What the topics and the consumer group are called."""
-
-    input: str
-    anomalies: str
-    dead_letters: str
-    group: str
-
-    @classmethod
-    def make(cls, suffix: str = "") -> Names:
-        """Return the names; a suffix keeps them apart from everything else on a broker of the user's."""
-        if not suffix:
-            return cls("vectors", "anomalies", "vectors-dead-letters", "streamgmm")
-        stem = f"streamgmm-demo-{suffix}"
-        return cls(f"{stem}-vectors", f"{stem}-anomalies", f"{stem}-dead-letters", stem)
-
-    @property
-    def topics(self) -> tuple[str, str, str]:
-        """Return the three topics."""
-        return self.input, self.anomalies, self.dead_letters
 
 
 class Topics:
