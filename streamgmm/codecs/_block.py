@@ -57,11 +57,11 @@ def feature_batch(
     tombstones: Ints,
 ) -> FeatureBatch:
     """Keep the vectors that may be scored and reject the others, in stream order."""
-    infinite = np.isinf(X).any(axis=1)
+    infinite = np.asarray(np.isinf(X).any(axis=1))
     missing = np.isnan(X).sum(axis=1)
     width = len(settings.fields)
     sparse = (missing > settings.max_missing * width) | (missing == width)
-    bad = np.asarray(infinite | sparse)
+    bad = infinite | sparse
     if bad.any():
         siblings = np.bincount(record)[record] > 1
         rejects = [*rejects, *_screened(settings, X, record, np.where(siblings, row, -1), bad, infinite)]
