@@ -1,0 +1,308 @@
+"""What a connection to Kafka is, said once: options, security, and whose fault a refusal is.
+
+kafka-python answers every refused connection with the same "Unable to bootstrap"; the cause stands only in its log.
+`connected` listens to that log while a client starts and quotes it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
+from kafka.net.compat import KafkaNetClient
+
+from streamgmm.errors import ConfigError, RetryableError, StopError, StreamgmmError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+CONNECT_SECONDS = 10.0
+
+# What the daemon decides itself; a user's `client` section may not contradict it.
+RESERVED = frozenset({
+    "bootstrap_servers", "enable_auto_commit", "group_id", "group_instance_id", "auto_offset_reset", "isolation_level",
+    "key_deserializer", "value_deserializer", "key_serializer", "value_serializer", "transactional_id", "acks",
+    "enable_idempotence", "kafka_client", "selector", "max_poll_records", "default_offset_commit_callback", "retries",
+    "security_protocol", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password", "ssl_check_hostname",
+    "sasl_mechanism", "sasl_plain_username", "sasl_plain_password",
+})  # fmt: skip
+
+Client: TypeAlias = Any  # KafkaConsumer, KafkaProducer or KafkaAdminClient: kafka-python ships no types
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How to prove who we are, and how the broker does. Secrets are left out of its repr."""
+
+    protocol: str = "PLAINTEXT"
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    key_password: str | None = field(default=None, repr=False)
+    mechanism: str | None = None
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    check_hostname: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where the brokers are and how to speak to them; `client` holds further kafka-python options by their names."""
+
+    bootstrap_servers: tuple[str, ...]
+    security: Security | None = None
+    client: Mapping[str, Any] = field(default_factory=dict)
+
+
+def servers(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Split "host:port,host:port", or pass a list on."""
+    parts = value.split(",") if isinstance(value, str) else value
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def security_options(security: Security | None) -> dict[str, Any]:
+    """Translate to kafka-python's keyword arguments.
+
+    Raises
+    ------
+    ConfigError
+        Unknown protocol or mechanism, or credentials that the protocol would silently ignore or miss.
+    """
+    if security is None:
+        return {}
+    if security.protocol not in PROTOCOLS:
+        raise ConfigError(f"security.protocol: {security.protocol!r} is not one of {', '.join(PROTOCOLS)}")
+    options: dict[str, Any] = {"security_protocol": security.protocol}
+    if security.protocol.endswith("SSL"):
+        options |= _tls_options(security)
+    elif security.ca_file or security.cert_file:
+        raise ConfigError(f"security: certificates are of no use with {security.protocol}", hint="use SSL or SASL_SSL")
+    if security.protocol.startswith("SASL"):
+        options |= _sasl_options(security)
+    elif security.username or security.password or security.mechanism:
+        raise ConfigError(
+            f"security: credentials are of no use with {security.protocol}", hint="use SASL_SSL or SASL_PLAINTEXT"
+        )
+    return options
+
+
+def _tls_options(security: Security) -> dict[str, Any]:
+    return {
+        "ssl_cafile": security.ca_file,
+        "ssl_certfile": security.cert_file,
+        "ssl_keyfile": security.key_file,
+        "ssl_password": security.key_password,
+        "ssl_check_hostname": security.check_hostname,
+    }
+
+
+def _sasl_options(security: Security) -> dict[str, Any]:
+    if security.mechanism not in MECHANISMS:
+        raise ConfigError(f"security.mechanism: {security.mechanism!r} is not one of {', '.join(MECHANISMS)}")
+    if not security.username or security.password is None:
+        raise ConfigError(f"security: {security.protocol} needs username and password")
+    return {
+        "sasl_mechanism": security.mechanism,
+        "sasl_plain_username": security.username,
+        "sasl_plain_password": security.password,
+    }
+
+
+def options(connection: Connection, kind: type[Client]) -> dict[str, Any]:
+    """Return the keyword arguments of one kind of client; options that only other kinds know are left out.
+
+    Raises
+    ------
+    ConfigError
+        An option nobody knows, or one that is not the user's to set.
+    """
+    known = set().union(*(k.DEFAULT_CONFIG for k in (KafkaConsumer, KafkaProducer, KafkaAdminClient)))
+    for name in connection.client:
+        if name in RESERVED:
+            raise ConfigError(f"client.{name} cannot be set here", hint="it has a key of its own, or is fixed")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            raise ConfigError(
+                f"client.{name} is no option of kafka-python", hint=f"did you mean {near[0]}?" * len(near)
+            )
+    own = {name: value for name, value in connection.client.items() if name in kind.DEFAULT_CONFIG}
+    defaults = {"bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000), "metrics_enabled": False}
+    return {
+        **{name: value for name, value in defaults.items() if name in kind.DEFAULT_CONFIG},
+        **own,
+        "bootstrap_servers": list(connection.bootstrap_servers),
+        **security_options(connection.security),
+    }
+
+
+def consumer(connection: Connection, **settings: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
+    """Start a KafkaConsumer. Raises as `connected` does."""
+    return connected(connection, KafkaConsumer, settings)
+
+
+def producer(connection: Connection, **settings: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
+    """Start a KafkaProducer. Raises as `connected` does."""
+    return connected(connection, KafkaProducer, settings)
+
+
+def admin(connection: Connection, **settings: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
+    """Start a KafkaAdminClient. Raises as `connected` does."""
+    return connected(connection, KafkaAdminClient, settings)
+
+
+def connected(connection: Connection, kind: type[Client], settings: Mapping[str, Any]) -> Client:
+    """Start a client of kafka-python; a refusal names its real cause.
+
+    Raises
+    ------
+    RetryableError
+        Nobody answers: no such host, nothing listens, no answer in time.
+    ConfigError
+        The broker answers, but never will in the way it is asked: credentials, certificates, protocol.
+    """
+    arguments = {**options(connection, kind), **settings}
+    nets: list[Client] = []
+
+    def net(**config: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
+        nets.append(KafkaNetClient(**config))
+        return nets[-1]
+
+    with network_messages() as messages:
+        try:
+            return kind(kafka_client=net, **arguments)
+        except Exception as error:
+            # A constructor that fails leaves its I/O thread behind, and nobody but us can reach it.
+            for one in nets:
+                one.close()
+            where = ", ".join(connection.bootstrap_servers)
+            raise refusal(where, messages, error) from error
+
+
+@contextmanager
+def network_messages() -> Iterator[list[str]]:
+    """Collect what kafka-python logs about its connections."""
+    messages: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger, collector = logging.getLogger("kafka.net"), Collector(logging.WARNING)
+    level = logger.level
+    logger.addHandler(collector)
+    if not logger.isEnabledFor(logging.WARNING):
+        logger.setLevel(logging.WARNING)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(collector)
+        logger.setLevel(level)
+
+
+# What stands in the log → what it means, the remedy, and whether waiting can help. First match wins.
+CAUSES: tuple[tuple[str, str, str, bool], ...] = (
+    (r"[Hh]ostname mismatch|IP address mismatch|doesn't match", "the certificate is for another host name",
+     "connect by the name in the certificate, or set security.check_hostname: false", False),
+    (r"CERTIFICATE_VERIFY_FAILED", "the broker's certificate is not trusted",
+     "security.ca_file must hold the authority that signed it", False),
+    (r"CERTIFICATE_REQUIRED|certificate required|BAD_CERTIFICATE|bad certificate",
+     "the broker wants a client certificate", "set security.cert_file and security.key_file", False),
+    (r"SaslAuthenticationFailed|[Aa]uthentication failed", "the broker refused the credentials",
+     "check security.username, security.password and security.mechanism", False),
+    (r"UnsupportedSaslMechanism", "the broker does not speak this SASL mechanism", "check security.mechanism", False),
+    (r"IllegalSaslState", "the broker wants no SASL, or another kind", "check security.protocol", False),
+    (r"Invalid frame length|InvalidReceive", "plaintext was sent to a TLS port",
+     "set security.protocol to SSL or SASL_SSL, or use the plaintext port", False),
+    (r"WRONG_VERSION_NUMBER|wrong version number|record layer failure", "TLS was spoken to a port without it",
+     "set security.protocol to PLAINTEXT or SASL_PLAINTEXT, or use the TLS port", False),
+    (r"UNEXPECTED_EOF", "the other side hung up on TLS",
+     "is it a TLS port? set security.protocol to PLAINTEXT or SASL_PLAINTEXT otherwise", True),
+    (r"No such file or directory|PEM lib|NO_START_LINE|KEY_VALUES_MISMATCH", "a certificate or key file cannot be used",
+     "check the files named under security", False),
+    (r"ECONNREFUSED|[Cc]onnection refused|Errno 111", "nothing listens there", "is the broker running?", True),
+    (r"[Nn]ame or service not known|resolve|getaddrinfo|DNS|Name has no usable address|nodename",
+     "the host name cannot be resolved", "check bootstrap_servers", True),
+)  # fmt: skip
+
+
+def refusal(where: str, messages: Sequence[str], error: Exception) -> StreamgmmError:
+    """Say why a connection was refused, quoting kafka-python's log."""
+    if isinstance(error, StreamgmmError):
+        return error
+    if isinstance(error, (ValueError, TypeError, AssertionError, errors.KafkaConfigurationError)):
+        return ConfigError(f"Kafka client for {where}: {error}")
+    said = [*messages, str(error)]
+    for pattern, meaning, remedy, may_pass in CAUSES:
+        quote = next((text for text in said if re.search(pattern, text)), None)
+        if quote is not None:
+            kind = RetryableError if may_pass else ConfigError
+            return kind(f"{where}: {meaning} [{_shortened(quote)}]", hint=remedy)
+    quote = next((text for text in messages if "Bootstrap failed" not in text), str(error))
+    silent = "the listener may want TLS or SASL" if _dropped(messages) else "is the broker running?"
+    return RetryableError(f"{where}: no broker answers [{_shortened(quote)}]", hint=silent)
+
+
+def _dropped(messages: Sequence[str]) -> bool:
+    """Tell whether the broker hung up, which usually means another protocol on that port."""
+    return any("disconnect" in text.lower() or "closed" in text.lower() for text in messages)
+
+
+def _shortened(text: str) -> str:
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= 200 else one_line[:197] + "..."
+
+
+# kafka-python's error → ours and the remedy, while a client is running. First match wins.
+RUNNING: tuple[tuple[type[Exception], type[StreamgmmError], str], ...] = (
+    (errors.TopicAuthorizationFailedError, StopError, "grant the topic's READ, WRITE and DESCRIBE to this user"),
+    (errors.GroupAuthorizationFailedError, StopError, "grant READ on the consumer group to this user"),
+    (errors.ClusterAuthorizationFailedError, StopError, "grant IDEMPOTENT_WRITE on the cluster to this user"),
+    (errors.SaslAuthenticationFailedError, StopError, "check security.username and security.password"),
+    (errors.FencedInstanceIdError, StopError, "another process runs with the same group_instance_id"),
+    (errors.InconsistentGroupProtocolError, StopError,
+     "the group has members with another assignor: all must use cooperative-sticky"),
+    (errors.InvalidSessionTimeoutError, StopError, "the broker's group.min/max.session.timeout.ms forbid it"),
+    (errors.NoOffsetForPartitionError, StopError, "set source.auto_offset_reset to earliest or latest"),
+    (errors.OffsetOutOfRangeError, StopError, "these records are gone; set source.auto_offset_reset: earliest"),
+    (errors.LogTruncationError, StopError, "the broker lost records that were read; reset the group's offsets"),
+    (errors.MessageSizeTooLargeError, StopError, "raise the topic's max.message.bytes and client.max_request_size"),
+    (errors.RecordListTooLargeError, StopError, "raise the topic's max.message.bytes or lower client.batch_size"),
+    (errors.InvalidTopicError, StopError, "topic names hold letters, digits, dot, dash and underscore"),
+    (errors.UnsupportedCodecError, StopError, "install the codec: pip install 'kafka-python[lz4,snappy,zstd]'"),
+    (errors.RetriableError, RetryableError, ""),
+)  # fmt: skip
+
+
+def translate(error: Exception, doing: str) -> StreamgmmError:
+    """Turn an error of a running client into ours: what the caller should do, and a remedy."""
+    if isinstance(error, StreamgmmError):
+        return error
+    text = f"{doing}: {type(error).__name__}: {error}"
+    for kafkas, ours, hint in RUNNING:
+        if isinstance(error, kafkas):
+            return ours(text, hint=hint)
+    return StopError(text)
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Run kafka-python calls; what they raise comes out as our errors."""
+    try:
+        yield
+    except errors.KafkaError as error:
+        raise translate(error, doing) from error
+
+
+def call_with_budget(close: Callable[..., None], **budget: float) -> None:
+    """Close a client; its errors are logged, for there is nothing left to do about them."""
+    try:
+        close(**budget)
+    except Exception:
+        logging.getLogger(__name__).warning("closing a Kafka client failed", exc_info=True)
