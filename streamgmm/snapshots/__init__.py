@@ -1,1 +1,6 @@
-"""TODO."""
+"""Snapshots: named arrays and a manifest, written so that a kill at any moment leaves a whole one to read."""
+
+from streamgmm.snapshots.format import FORMAT, Snapshot
+from streamgmm.snapshots.store import SnapshotStore
+
+__all__ = ["FORMAT", "Snapshot", "SnapshotStore"]

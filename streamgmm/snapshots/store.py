@@ -1,0 +1,217 @@
+"""A folder of snapshots under names that are never used twice.
+
+Arrays first, then the manifest, then CURRENT.json, each written beside its place, fsynced, renamed, and the folder
+fsynced: at any moment the folder holds a complete newest snapshot. Two files under fixed names could not give that,
+since the pair is never replaced at once; `tests/unit/snapshots/test_kill.py` kills a writer at random to see it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import re
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamgmm.errors import RetryableError, SnapshotError, StopError
+from streamgmm.snapshots.format import NewerFormatError, Snapshot, pack, read_manifest, unpack
+
+if TYPE_CHECKING:
+    from typing import Any
+
+_CURRENT = "CURRENT.json"
+_LOCK = "lock"
+_TEMPORARY = ".tmp-"
+_NAME = re.compile(r"(\d{8,})(-[\w.-]{1,64})?\.json", re.ASCII)
+_PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+_log = logging.getLogger(__name__)
+
+
+class SnapshotStore:
+    """Snapshots of one instance.
+
+    Parameters
+    ----------
+    directory
+        Made with mode 0700 where it is missing.
+    keep
+        Newest snapshots to keep; the current one is kept whatever its age.
+    """
+
+    def __init__(self, directory: Path | str, *, keep: int = 5) -> None:
+        self.directory = Path(directory)
+        self._keep = max(1, keep)
+
+    def lock(self) -> ExitStack:
+        """Become the folder's only owner, until the returned context manager is closed or the process ends.
+
+        Raises
+        ------
+        StopError
+            Another process owns it, or it cannot be made.
+        """
+        try:
+            self._make_folder()
+            descriptor = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
+        except OSError as error:
+            raise StopError(
+                f"cannot use the state folder {self.directory}: {error.strerror}", hint="make it writable for this user"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
+            raise StopError(
+                f"the state folder {self.directory} is in use by process {owner}",
+                hint="stop that process, or give this one its own state.dir",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._remove_leftovers()
+        held = ExitStack()
+        held.callback(os.close, descriptor)
+        return held
+
+    def save(self, snapshot: Snapshot, label: str = "") -> str:
+        """Write a snapshot durably, make it current, and return its name (a number, and the label if there is one).
+
+        Raises
+        ------
+        RetryableError
+            The disk refused (full, read-only); the snapshots that were there still serve.
+        SnapshotError
+            It holds what cannot be stored.
+        """
+        try:
+            self._make_folder()
+            name = self._next_name(label)
+            data, manifest = pack(snapshot, name)
+            self._write(f"{name}.npz", data)
+            self._write(f"{name}.json", manifest)
+            self._write(_CURRENT, json.dumps({"name": name}).encode())
+        except OSError as error:
+            self._remove_leftovers()
+            raise RetryableError(
+                f"cannot write a snapshot to {self.directory}: {error.strerror or error}",
+                hint="free space or repair the disk; the newest snapshot there still serves",
+            ) from error
+        with suppress(OSError):
+            self._prune(name)
+        return name
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the snapshots, oldest first."""
+        if not self.directory.is_dir():
+            return ()
+        matches = (_NAME.fullmatch(entry) for entry in os.listdir(self.directory))  # noqa: PTH208 - names, not paths
+        return tuple(m.string.removesuffix(".json") for m in sorted(filter(None, matches), key=_sequence))
+
+    def current(self) -> str | None:
+        """Return the name that was saved last, or None where CURRENT.json is missing or damaged."""
+        try:
+            name = json.loads((self.directory / _CURRENT).read_bytes())["name"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return name if isinstance(name, str) and _NAME.fullmatch(f"{name}.json") else None
+
+    def load(self, name: str) -> Snapshot:
+        """Return one snapshot, verified.
+
+        Raises
+        ------
+        SnapshotError
+            Not there, damaged, or of a newer format.
+        """
+        document = self._document(name)
+        return unpack(self._read(f"{name}.npz", name), document)
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """Return one snapshot's manifest, verified, without reading its arrays."""
+        return dict(self._document(name)["manifest"])
+
+    def verify(self, name: str) -> None:
+        """Read a snapshot as `load` does, and raise what is wrong with it."""
+        self.load(name)
+
+    def newest(self) -> Snapshot | None:
+        """Return the newest intact snapshot, or None where there is none; damaged ones are logged and skipped.
+
+        Raises
+        ------
+        SnapshotError
+            The newest one is whole, but of a newer format.
+        """
+        current = self.current()
+        names = [*reversed(self.names())]
+        for name in sorted(names, key=lambda n: n != current):
+            try:
+                return self.load(name)
+            except NewerFormatError:
+                raise
+            except SnapshotError as error:
+                _log.warning("skipped a snapshot: %s", error)
+        return None
+
+    def _document(self, name: str) -> dict[str, Any]:
+        if not _NAME.fullmatch(f"{name}.json"):
+            raise SnapshotError(f"{name!r} is not the name of a snapshot")
+        return read_manifest(self._read(f"{name}.json", name), name)
+
+    def _read(self, file: str, name: str) -> bytes:
+        try:
+            return (self.directory / file).read_bytes()
+        except OSError as error:
+            raise SnapshotError(f"snapshot {name} cannot be read: {file}: {error.strerror}") from error
+
+    def _next_name(self, label: str) -> str:
+        # Counts array files too: a name whose manifest never came to be is not used again either.
+        numbers = [int(m[1]) for m in (re.match(r"(\d{8,})", entry) for entry in os.listdir(self.directory)) if m]  # noqa: PTH208 - names, not paths
+        number = f"{max(numbers, default=0) + 1:08d}"
+        name = f"{number}-{label}" if label else number
+        if not _NAME.fullmatch(f"{name}.json"):
+            raise SnapshotError(f"{label!r} cannot be part of a snapshot's name")
+        return name
+
+    def _make_folder(self) -> None:
+        self.directory.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+
+    def _write(self, file: str, data: bytes) -> None:
+        """Put a file in place: complete and durable, or not at all."""
+        temporary = self.directory / f"{_TEMPORARY}{file}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE_FILE)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(self.directory / file)
+        self._sync_folder()
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _prune(self, current: str) -> None:
+        kept = {*self.names()[-self._keep :], current}
+        for name in self.names():
+            if name not in kept:
+                # The manifest first: a snapshot without arrays would look damaged.
+                (self.directory / f"{name}.json").unlink(missing_ok=True)
+        for arrays in self.directory.glob("*.npz"):
+            if arrays.stem not in kept:
+                arrays.unlink(missing_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        with suppress(OSError):
+            for leftover in self.directory.glob(f"{_TEMPORARY}*"):
+                leftover.unlink(missing_ok=True)
+
+
+def _sequence(match: re.Match[str]) -> int:
+    return int(match[1])
