@@ -1,0 +1,265 @@
+"""Sections of what comes in: source, codec, features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from streamgmm.config.kafka import ConsumerClient, Security
+from streamgmm.config.section import (
+    FilePath,
+    Float,
+    Int,
+    Rule,
+    Section,
+    Servers,
+    Text,
+    Topic,
+    default_type,
+    duplicates,
+)
+
+
+class KafkaSource(Section):
+    """One or more topics, read as a member of a consumer group."""
+
+    type: Literal["kafka"] = "kafka"
+    """Kind of source."""
+    bootstrap_servers: Servers
+    """Brokers to start from: host:port, several with commas or as a list."""
+    topic: Topic | None = None
+    """The topic to read; this or `topics`."""
+    topics: tuple[Topic, ...] | None = Field(default=None, min_length=1)
+    """The topics to read; this or `topic`."""
+    group_id: Text = "streamgmm"
+    """Consumer group; daemons of one group share the partitions."""
+    group_instance_id: Text | None = None
+    """Makes us a static member: a restart within the session keeps its partitions. Unique within the group."""
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    """Where a group without committed offsets begins."""
+    isolation_level: Literal["read_uncommitted", "read_committed"] = "read_committed"
+    """Whether records of open or aborted transactions are read."""
+    on_corrupt: Literal["stop", "skip"] = "stop"
+    """What to do with a record batch that is damaged in the log: stop, or skip and count it."""
+    client: ConsumerClient = ConsumerClient()
+    """Options of the Kafka consumer."""
+    security: Security = Security()
+    """Encryption and authentication."""
+
+    @property
+    def all_topics(self) -> tuple[str, ...]:
+        """Return the topics to read, however they were given."""
+        return (self.topic,) if self.topic is not None else self.topics or ()
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield what is wrong with the topics."""
+        if self.topic is None and self.topics is None:
+            yield Rule((), 'the key "topic" (or "topics") is required here')
+        if self.topic is not None and self.topics is not None:
+            yield Rule(("topics",), "topic and topics exclude each other; keep one")
+        for position, name in duplicates(self.topics or ()):
+            yield Rule(("topics", position), f"the topic {name!r} is named twice")
+
+
+class FileSource(Section):
+    """A file of records, read once from its beginning."""
+
+    type: Literal["file"]
+    """Kind of source."""
+    path: FilePath
+    """The file to read."""
+
+
+Source: TypeAlias = Annotated[Annotated[KafkaSource | FileSource, Field(discriminator="type")], default_type("kafka")]
+
+
+class FieldSpec(Section):
+    """One declared input; a bare string is its name and its path."""
+
+    name: Text
+    """How the column is called in features, metrics and anomalies."""
+    path: Text = ""
+    """Where the value stands in the payload, with dots between the levels; the name where absent."""
+    type: Literal["number", "category"] = "number"
+    """What the value is; a category is a string."""
+
+
+class TimestampSpec(Section):
+    """Where the payload keeps its event time."""
+
+    path: Text
+    """Where the value stands in the payload, with dots between the levels."""
+    unit: Literal["s", "ms", "us", "ns", "iso"] = "ms"
+    """Unit since 1970-01-01 UTC, or iso for RFC 3339."""
+
+
+def _field(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
+    if isinstance(value, str):
+        return {"name": value, "path": value}
+    if isinstance(value, Mapping) and "path" not in value and isinstance(value.get("name"), str):
+        return {**value, "path": value["name"]}
+    if isinstance(value, (int, float)):
+        raise ValueError("should be a string; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors only
+    return value
+
+
+JsonField: TypeAlias = Annotated[FieldSpec, BeforeValidator(_field, json_schema_input_type=FieldSpec | str)]
+
+
+class JsonCodec(Section):
+    """JSON payloads."""
+
+    type: Literal["json"] = "json"
+    """Kind of payload."""
+    fields: tuple[JsonField, ...] = Field(min_length=1, max_length=4096)
+    """The inputs, in order: names, or mappings of name, path and type."""
+    timestamp: TimestampSpec | None = None
+    """Where the event time stands; the record's own timestamp where absent."""
+    passthrough: tuple[Text, ...] = ()
+    """Paths that travel along with an anomaly."""
+    max_missing: Float = Field(default=0.5, ge=0, le=1)
+    """A row with a larger share of missing fields is rejected (`schema`); one with none present always is."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the fields, in order."""
+        return tuple(field.name for field in self.fields)
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield names that are not unique."""
+        for position, name in duplicates(self.names):
+            yield Rule(("fields", position), f"the field {name!r} is named twice")
+        for position, name in duplicates(self.passthrough):
+            yield Rule(("passthrough", position), f"the path {name!r} is named twice")
+
+
+class PackedCodec(Section):
+    """Packed little-endian numbers, one vector or several in a record."""
+
+    type: Literal["float32", "float64"]
+    """Kind of payload."""
+    fields: tuple[Text, ...] = Field(min_length=1, max_length=4096)
+    """Names of the vector's positions, in order."""
+    max_missing: Float = Field(default=0.5, ge=0, le=1)
+    """A row with a larger share of NaN is rejected (`schema`); one of NaN alone always is."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the fields, in order."""
+        return self.fields
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield names that are not unique."""
+        for position, name in duplicates(self.fields):
+            yield Rule(("fields", position), f"the field {name!r} is named twice")
+
+
+Codec: TypeAlias = Annotated[Annotated[JsonCodec | PackedCodec, Field(discriminator="type")], default_type("json")]
+
+FieldNames: TypeAlias = Annotated[tuple[Text, ...], Field(min_length=1)]
+
+
+class _Feature(Section):
+    fields: FieldNames
+    """The columns it works on."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield columns that are named twice."""
+        for position, name in duplicates(self.fields):
+            yield Rule(("fields", position), f"the column {name!r} is named twice")
+
+    def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the columns that come out when these go in."""
+        return names
+
+
+class _AddingFeature(_Feature):
+    @property
+    def suffix(self) -> str:
+        """Return what is added to a column's name."""
+        return str(self.type)  # type: ignore[attr-defined]  # every member has a type
+
+    def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the columns that come out: one more for each chosen one."""
+        return (*names, *(f"{name}.{self.suffix}" for name in self.fields))
+
+
+class Select(_Feature):
+    """Keep these columns, in this order, and drop the others."""
+
+    type: Literal["select"]
+    """Kind of feature."""
+    rename: dict[Text, Text] = Field(default_factory=dict)
+    """New names, by the old ones."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield renamed columns that are not kept."""
+        yield from super().rules()
+        for old in self.rename:
+            if old not in self.fields:
+                yield Rule(("rename", old), f"{old!r} is renamed but not among the selected fields")
+
+    def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002 - the others add to them
+        """Return the selected columns by their new names."""
+        return tuple(self.rename.get(name, name) for name in self.fields)
+
+
+class Log(_Feature):
+    """The logarithm of 1 + |x|, with the sign of x."""
+
+    type: Literal["log"]
+    """Kind of feature."""
+
+
+class Clip(_Feature):
+    """Values beyond a bound count as the bound."""
+
+    type: Literal["clip"]
+    """Kind of feature."""
+    min: Float | None = None
+    """Lower bound."""
+    max: Float | None = None
+    """Upper bound."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield bounds that leave nothing."""
+        yield from super().rules()
+        if self.min is None and self.max is None:
+            yield Rule((), "clip needs min, max or both")
+        elif self.min is not None and self.max is not None and self.min >= self.max:
+            yield Rule(("min",), f"min ({self.min:g}) is not below max ({self.max:g})")
+
+
+class Difference(_AddingFeature):
+    """One more column for each: the change since the row before."""
+
+    type: Literal["difference"]
+    """Kind of feature."""
+
+
+class Lag(_AddingFeature):
+    """One more column for each: the value some rows ago."""
+
+    type: Literal["lag"]
+    """Kind of feature."""
+    steps: Int = Field(default=1, ge=1, le=1000)
+    """How many rows ago."""
+
+    @property
+    def suffix(self) -> str:
+        """Return what is added to a column's name."""
+        return "lag" if self.steps == 1 else f"lag{self.steps}"
+
+
+class Ewma(_AddingFeature):
+    """One more column for each: the distance from an exponentially weighted mean of the rows before."""
+
+    type: Literal["ewma"]
+    """Kind of feature."""
+    half_life: Float = Field(default=100.0, gt=0, le=1_000_000)
+    """Rows after which a row's weight in the mean has halved."""
+
+
+Feature: TypeAlias = Annotated[Select | Log | Clip | Difference | Lag | Ewma, Field(discriminator="type")]

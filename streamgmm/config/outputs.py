@@ -1,0 +1,158 @@
+"""Sections of what goes out and what keeps it going: sinks, dead_letters, state, http, logging, limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from streamgmm.config.kafka import ProducerClient, Security
+from streamgmm.config.section import (
+    Bytes,
+    Emit,
+    FilePath,
+    Int,
+    Rule,
+    Seconds,
+    Section,
+    Servers,
+    Topic,
+    default_type,
+    split_address,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class KafkaSink(Section):
+    """A topic of results."""
+
+    type: Literal["kafka"] = "kafka"
+    """Kind of sink."""
+    topic: Topic
+    """The topic to write."""
+    bootstrap_servers: Servers | None = None
+    """Brokers; the source's where absent."""
+    security: Security | None = None
+    """Encryption and authentication; the source's where absent, if the brokers are the source's as well."""
+    client: ProducerClient = ProducerClient()
+    """Options of the Kafka producer."""
+    emit: Emit = "anomalies"
+    """Explained anomalies only, or a compact record for every row as well."""
+
+
+class FileSink(Section):
+    """A file of results, one JSON object a line."""
+
+    type: Literal["file"]
+    """Kind of sink."""
+    path: FilePath
+    """The file to append to."""
+    emit: Emit = "anomalies"
+    """Explained anomalies only, or a compact record for every row as well."""
+
+
+Sink: TypeAlias = Annotated[Annotated[KafkaSink | FileSink, Field(discriminator="type")], default_type("kafka")]
+
+
+class KafkaDeadLetters(Section):
+    """A topic of records that could not be scored."""
+
+    type: Literal["kafka"] = "kafka"
+    """Kind of sink."""
+    topic: Topic | None = None
+    """The topic to write; `<topic>-dead-letters` of each source topic where absent."""
+    bootstrap_servers: Servers | None = None
+    """Brokers; the source's where absent."""
+    security: Security | None = None
+    """Encryption and authentication; the source's where absent, if the brokers are the source's as well."""
+    client: ProducerClient = ProducerClient()
+    """Options of the Kafka producer."""
+
+
+class FileDeadLetters(Section):
+    """A file of records that could not be scored."""
+
+    type: Literal["file"]
+    """Kind of sink."""
+    path: FilePath
+    """The file to append to."""
+
+
+DeadLetters: TypeAlias = Annotated[
+    Annotated[KafkaDeadLetters | FileDeadLetters, Field(discriminator="type")], default_type("kafka")
+]
+
+
+class State(Section):
+    """Snapshots: what a restart continues from."""
+
+    dir: FilePath = Field(default="./state", validate_default=True)
+    """Where snapshots are kept; one daemon owns it."""
+    interval: Seconds = Field(default=60.0, gt=0)
+    """Time between snapshots; promotions and SIGTERM save as well."""
+    on_mismatch: Literal["stop", "cold_start"] = "stop"
+    """What to do with a snapshot of other features or another codec."""
+    max_replay: Int = Field(default=100_000, ge=0)
+    """Most records per partition that a restart learns again to catch up with the committed offsets."""
+    keep: Int = Field(default=5, ge=1, le=1000)
+    """Snapshots to keep."""
+
+
+def _listen(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
+    if value is not None and (not isinstance(value, str) or split_address(value) is None):
+        raise ValueError("want host:port such as 127.0.0.1:8642, or null to switch it off")
+    return value
+
+
+class Http(Section):
+    """The HTTP side: /metrics, /livez, /readyz, /status."""
+
+    listen: Annotated[str | None, BeforeValidator(_listen, json_schema_input_type=str | None)] = "127.0.0.1:8642"
+    """Address to listen at; port 0 takes a free one; null switches it off."""
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Return host and port, or None where it is off."""
+        return None if self.listen is None else split_address(self.listen)
+
+
+class Logging(Section):
+    """What is logged, to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is logged."""
+    format: Literal["text", "json"] = "text"
+    """Lines for people or for machines."""
+
+
+class Limits(Section):
+    """Bounds of memory and time."""
+
+    batch_rows: Int = Field(default=10_000, ge=1, le=10_000_000)
+    """Most records that one turn of the loop takes."""
+    batch_bytes: Bytes = Field(default=16 * 2**20, ge=1024, le=2**30)
+    """Most bytes that one turn of the loop takes, decompressed."""
+    record_bytes: Bytes = Field(default=4 * 2**20, ge=16, le=2**30)
+    """A larger record is rejected (`oversize`)."""
+    calibration_rows: Int = Field(default=1_000_000, ge=1000, le=100_000_000)
+    """Most scores in the calibration buffer."""
+    commit_interval: Seconds = Field(default=1.0, ge=0, le=60)
+    """Time between two commits of flushed offsets; 0 commits after every turn of the loop."""
+    loop_deadline: Seconds = Field(default=60.0, gt=0)
+    """A turn of the loop that takes longer ends in a restart."""
+    stall_deadline: Seconds = Field(default=120.0, gt=0)
+    """A partition with lag and without progress for longer ends in a restart."""
+    sink_deadline: Seconds = Field(default=120.0, gt=0)
+    """A sink that takes nothing for longer ends in a restart."""
+    shutdown: Seconds = Field(default=25.0, gt=0)
+    """Time for an orderly stop."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield bounds that contradict each other."""
+        if self.record_bytes > self.batch_bytes:
+            yield Rule(
+                ("record_bytes",),
+                f"record_bytes ({self.record_bytes}) is above batch_bytes ({self.batch_bytes})",
+            )

@@ -1,0 +1,215 @@
+"""Errors for people: every problem with its place, its value, and what was probably meant.
+
+Secrets never appear: not as values, and not in the source lines that are quoted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from typing import TYPE_CHECKING, Any, get_args
+
+from streamgmm.config.document import Problem
+from streamgmm.config.section import Section
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+    from streamgmm.config.document import Document, Mark, Path
+
+MOST_PROBLEMS = 50
+MOST_CHARACTERS = 60
+SOURCE_WIDTH = 100
+# Known to the public contract, and not to this version.
+LATER = {
+    ("replicas",),
+    ("model", "members"),
+    ("learning", "adaptation"),
+    ("learning", "learn_flagged"),
+    ("http", "reload_on_change"),
+}
+_SECRET = re.compile(r"pas+w|pass(phrase|code)|\bpw\b|secret|token|credential|api_?key|key_password", re.IGNORECASE)
+_NOT_SECRET = {
+    "protocol", "ca_file", "cert_file", "key_file", "key_password_file", "check_hostname", "mechanism", "username",
+    "password_file",
+}  # fmt: skip
+_HIDDEN = "**********"
+
+
+# --- from pydantic's errors to ours
+
+
+def of_validation(error: ValidationError, document: Document, root: type[Section]) -> Iterator[Problem]:
+    """Yield a Problem for every error of a validation, in the order of the file where it has one."""
+    for detail in error.errors(include_url=False):
+        yield from _problems(detail, document, root)
+
+
+def _problems(detail: ErrorDetails, document: Document, root: type[Section]) -> Iterator[Problem]:
+    path = _known_path(detail["loc"], document.data)
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "rules":
+        for rule in context["broken"]:
+            yield Problem((*path, *rule.at), rule.message)
+    elif kind == "extra_forbidden":
+        yield Problem(path, _unknown_key(detail["loc"], path, root))
+    elif kind == "missing":
+        yield Problem(path, f'the key "{detail["loc"][-1]}" is required here')
+    elif kind in {"literal_error", "union_tag_invalid"}:
+        if kind == "union_tag_invalid":
+            path = (*path, "type")
+        expected = re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags"))))
+        yield Problem(path, _choice(_value_at(path, document.data), expected, path) + _got(path, document))
+    else:
+        yield Problem(path, _sentence(detail) + _got(path, document))
+
+
+def _known_path(loc: Sequence[str | int], data: Any) -> Path:  # noqa: ANN401 - a YAML value
+    """Return the part of a location that is in the data: pydantic names union members along the way."""
+    path: list[str | int] = []
+    for part in loc:
+        if part in (data if isinstance(data, dict) else range(len(data)) if isinstance(data, list) else ()):
+            data = data[part]
+            path.append(part)
+    return tuple(path)
+
+
+def _value_at(path: Path, data: Any) -> Any:  # noqa: ANN401 - a YAML value
+    for part in path:
+        data = data[part]
+    return data
+
+
+def _unknown_key(loc: Sequence[str | int], path: Path, root: type[Section]) -> str:
+    if path in LATER:
+        return "not available in this version"
+    known = sorted({name for section in sections_at(root, loc[:-1]) for name in section.model_fields})
+    near = difflib.get_close_matches(str(loc[-1]), known, 1)
+    return f'unknown key; did you mean "{near[0]}"?' if near else f"unknown key; known keys: {', '.join(known)}"
+
+
+def _choice(value: object, expected: list[str], path: Path) -> str:
+    if path == ("model", "committee"):
+        return "committees other than single are not available in this version"
+    near = difflib.get_close_matches(str(value), expected, 1)
+    return f"is not one of {', '.join(expected)}" + (f'; did you mean "{near[0]}"?' if near else "")
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    if detail["type"] == "union_tag_not_found":
+        return 'the key "type" is required here'
+    if detail["type"] in {"model_type", "model_attributes_type", "dict_type"}:
+        return "should be a mapping of keys"
+    if detail["type"] in {"tuple_type", "list_type"}:
+        return "should be a list"
+    return re.sub(r"^(Value error, |Input |Tuple |List )", "", detail["msg"])
+
+
+def sections_at(root: type[Section], loc: Sequence[str | int]) -> list[type[Section]]:
+    """Return the sections that a location of pydantic's may mean."""
+    here = [root]
+    for part in loc:
+        tagged = [section for section in here if part in _tags(section)]
+        if tagged and len(here) > 1:
+            here = tagged
+        elif isinstance(part, str):
+            inner = [_sections(s.model_fields[part].annotation) for s in here if part in s.model_fields]
+            here = [section for found in inner for section in found] or here
+    return here
+
+
+def _tags(section: type[Section]) -> tuple[Any, ...]:
+    return get_args(section.model_fields["type"].annotation) if "type" in section.model_fields else ()
+
+
+def _sections(annotation: Any) -> list[type[Section]]:  # noqa: ANN401 - a type expression
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in _sections(argument)]
+
+
+# --- what may be shown
+
+
+def is_secret(path: Path) -> bool:
+    """Return whether a value must never be shown: a secret, or what may be one under a misspelt key."""
+    if "security" in path:
+        inside = path[path.index("security") + 1 :]
+        return len(inside) != 1 or inside[0] not in _NOT_SECRET
+    return any(isinstance(key, str) and key not in _NOT_SECRET and _SECRET.search(key) for key in path)
+
+
+def _got(path: Path, document: Document) -> str:
+    shown: object = document.written.get(path) or _value_at(path, document.data)
+    if is_secret(path) or isinstance(shown, (dict, list)):
+        return ""
+    text = json.dumps(shown) if shown is None or isinstance(shown, bool) else repr(shown)
+    return f" (got {text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + '…'})"
+
+
+def listing(name: str, problems: Sequence[Problem], document: Document) -> str:
+    """Return every problem as `file:line:column: path: message`, with its source line and a caret."""
+    placed = [(problem, problem.mark or document.mark(problem.path)) for problem in problems]
+    placed.sort(key=lambda item: item[1] or (0, 0))
+    lines = _masked(document)
+    entries = [_entry(name, problem, mark, lines, document.unread) for problem, mark in placed[:MOST_PROBLEMS]]
+    if len(placed) > MOST_PROBLEMS:
+        entries.append(f"… and {len(placed) - MOST_PROBLEMS} more")
+    return "\n".join(entries).encode("utf-8", "backslashreplace").decode()
+
+
+def _entry(name: str, problem: Problem, mark: Mark | None, lines: list[str], unread: bool) -> str:
+    dotted = ".".join(_shown_key(str(part)) for part in problem.path)
+    where = name if mark is None or not lines else f"{name}:{mark.line + 1}:{mark.column + 1}"
+    head = ": ".join(part for part in (where, dotted, problem.message) if part)
+    if mark is None or mark.line >= len(lines):
+        return head
+    first = max(0, mark.column - SOURCE_WIDTH // 2)
+    # Where the text was not read to its end, nobody knows which values are secret: go by the look of the keys.
+    whole = _blot_by_key(lines[mark.line], _key_above(lines, mark.line)) if unread else lines[mark.line]
+    source = _printable(whole[first : first + SOURCE_WIDTH])
+    return f"{head}\n{mark.line + 1:>6} | {source}\n       | {' ' * (mark.column - first)}^"
+
+
+def _shown_key(text: str) -> str:
+    if _SECRET.search(text) and not re.fullmatch(r"[\w.-]+", text):
+        return _HIDDEN
+    return _printable(text[:MOST_CHARACTERS])
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _masked(document: Document) -> list[str]:
+    """Return the source lines with every secret blotted out; columns stay as they are."""
+    lines = list(document.lines)
+    for path, start, end in document.spans:
+        if is_secret(path):
+            _blot(lines, start, end)
+    return lines
+
+
+def _blot(lines: list[str], start: Mark, end: Mark) -> None:
+    for number in range(start.line, min(end.line + 1, len(lines))):
+        line = lines[number]
+        first = start.column if number == start.line else 0
+        last = end.column if number == end.line else len(line)
+        lines[number] = line[:first] + "*" * (last - first) + line[last:]
+
+
+def _blot_by_key(line: str, key_above: str) -> str:
+    match = _SECRET.search(line)
+    if match:
+        colon = line.find(":", match.end())
+        return line[: colon + 1] + " " + _HIDDEN if colon >= 0 else _HIDDEN
+    return _HIDDEN if _SECRET.search(key_above) else line
+
+
+def _key_above(lines: list[str], number: int) -> str:
+    """Return the nearest line, from this one up, that holds a key."""
+    return next((lines[i] for i in range(number, -1, -1) if re.search(r"[\w\"']\s*:(\s|$)", lines[i])), "")

@@ -1,0 +1,148 @@
+"""The whole configuration: its sections, and the rules between them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from streamgmm.config.inputs import Codec, Feature, FileSource, KafkaSource, Source
+from streamgmm.config.learning import Detection, Learning, Model
+from streamgmm.config.outputs import (
+    DeadLetters,
+    FileDeadLetters,
+    FileSink,
+    Http,
+    KafkaDeadLetters,
+    KafkaSink,
+    Limits,
+    Logging,
+    Sink,
+    State,
+)
+from streamgmm.config.section import Rule, Section, duplicates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEAD_LETTERS_SUFFIX = "-dead-letters"
+
+
+class Config(Section):
+    """The configuration of one detector."""
+
+    source: Source | None = None
+    """Where records come from."""
+    codec: Codec | None = None
+    """How bytes become fields."""
+    features: tuple[Feature, ...] = Field(default=(), max_length=64)
+    """Derived columns, in order; the fields themselves where absent."""
+    model: Model = Model()
+    """The mixture."""
+    learning: Learning = Learning()
+    """How and when the detector learns."""
+    detection: Detection = Detection()
+    """What is flagged."""
+    sinks: tuple[Sink, ...] = Field(default=(), max_length=16)
+    """Where anomalies go."""
+    dead_letters: DeadLetters = KafkaDeadLetters()
+    """Where records go that could not be scored."""
+    state: State = State()
+    """Snapshots: what a restart continues from."""
+    http: Http = Http()
+    """Metrics, health and status."""
+    logging: Logging = Logging()
+    """What is logged, to stderr."""
+    limits: Limits = Limits()
+    """Bounds of memory and time."""
+
+    def redacted(self) -> dict[str, Any]:
+        """Return plain values with every secret hidden, for logs and /status."""
+        return self.model_dump(mode="json")
+
+    def dead_letter_topics(self) -> tuple[str, ...]:
+        """Return the topics that dead letters go to; empty where they go to a file."""
+        if not isinstance(self.source, KafkaSource) or not isinstance(self.dead_letters, KafkaDeadLetters):
+            topic = getattr(self.dead_letters, "topic", None)
+            return () if topic is None else (topic,)
+        if self.dead_letters.topic is not None:
+            return (self.dead_letters.topic,)
+        return tuple(topic + DEAD_LETTERS_SUFFIX for topic in self.source.all_topics)
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield every broken rule between sections."""
+        yield from self._feature_rules()
+        yield from self._loop_rules()
+        yield from self._broker_rules()
+        yield from self._file_rules()
+        yield from self._size_rules()
+
+    def _feature_rules(self) -> Iterator[Rule]:
+        columns = () if self.codec is None else self.codec.names
+        for i, spec in enumerate(self.features):
+            unknown = [(j, name) for j, name in enumerate(spec.fields) if columns and name not in columns]
+            for j, name in unknown:
+                yield Rule(
+                    ("features", i, "fields", j), f"there is no column {name!r} here; columns: {', '.join(columns)}"
+                )
+            if unknown:
+                return
+            columns = spec.output_names(columns) if columns else columns
+            for _, name in duplicates(columns):
+                yield Rule(("features", i), f"two columns would be called {name!r}")
+
+    def _loop_rules(self) -> Iterator[Rule]:
+        read = self.source.all_topics if isinstance(self.source, KafkaSource) else ()
+        written: list[tuple[tuple[str | int, ...], str]] = [
+            (("sinks", i, "topic"), s.topic) for i, s in enumerate(self.sinks) if isinstance(s, KafkaSink)
+        ]
+        if isinstance(self.dead_letters, KafkaDeadLetters):
+            given = self.dead_letters.topic is not None
+            written += [(("dead_letters", "topic") if given else ("source",), t) for t in self.dead_letter_topics()]
+        for path, topic in written:
+            if topic in read:
+                yield Rule(path, f"the topic {topic!r} is also read by the source: what we write would come back")
+        for position, topic in duplicates(tuple(topic for _, topic in written)):
+            yield Rule(written[position][0], f"two outputs write the topic {topic!r}")
+
+    def _broker_rules(self) -> Iterator[Rule]:
+        if self.source is None or isinstance(self.source, KafkaSource):
+            return
+        for i, sink in enumerate(self.sinks):
+            if isinstance(sink, KafkaSink) and sink.bootstrap_servers is None:
+                yield Rule(("sinks", i), 'the key "bootstrap_servers" is required here: the source is a file')
+        letters = self.dead_letters
+        if isinstance(letters, KafkaDeadLetters) and "dead_letters" in self.model_fields_set:
+            for key in ("topic", "bootstrap_servers"):
+                if getattr(letters, key) is None:
+                    yield Rule(("dead_letters",), f'the key "{key}" is required here: the source is a file')
+
+    def _file_rules(self) -> Iterator[Rule]:
+        used: list[tuple[tuple[str | int, ...], Path]] = []
+        used += [(("source", "path"), self.source.path)] if isinstance(self.source, FileSource) else []
+        used += [(("sinks", i, "path"), s.path) for i, s in enumerate(self.sinks) if isinstance(s, FileSink)]
+        if isinstance(self.dead_letters, FileDeadLetters):
+            used.append((("dead_letters", "path"), self.dead_letters.path))
+        for position, path in duplicates(tuple(str(path) for _, path in used)):
+            yield Rule(used[position][0], f"the file {path!r} is used twice")
+
+    def _size_rules(self) -> Iterator[Rule]:
+        most = self.limits.calibration_rows
+        if self.detection.buffer is not None and self.detection.buffer > most:
+            yield Rule(
+                ("detection", "buffer"),
+                f"buffer ({self.detection.buffer}) is above limits.calibration_rows ({most})",
+            )
+        if self.detection.buffer_rows(most) < self.detection.needed_scores:
+            yield Rule(
+                ("detection", "target_rate"),
+                f"target_rate ({self.detection.target_rate:g}) needs {self.detection.needed_scores} scores, "
+                f"above limits.calibration_rows ({most})",
+            )
+        if self.learning.min_records < 2 * self.model.n_components:
+            yield Rule(
+                ("learning", "min_records"),
+                f"min_records ({self.learning.min_records}) is below two rows for each of the "
+                f"{self.model.n_components} components",
+            )
