@@ -1,0 +1,191 @@
+"""What leaves the daemon, as messages: explained anomalies, a compact line for every row, and dead letters.
+
+Messages carry no timestamp of their own: an event time comes from the payload, and a broker may refuse or at once
+delete what claims to be from the future or the far past.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from base64 import b64encode
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from streamgmm.records import STATUSES, OutputRecord, Version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from streamgmm.records import (
+        Anomaly,
+        Contribution,
+        Explanation,
+        FeatureBatch,
+        Json,
+        RecordBatch,
+        Reject,
+        ScoredBatch,
+    )
+
+VERSION_HEADER = "streamgmm-model-version"
+SOURCE_HEADER = "streamgmm-source"
+REASON_HEADER = "streamgmm-reason"
+DETAIL_HEADER = "streamgmm-detail"
+_OURS = {VERSION_HEADER, SOURCE_HEADER, REASON_HEADER, DETAIL_HEADER}
+_DETAIL_BYTES = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = datetime(1, 1, 1, tzinfo=UTC) - _EPOCH
+_LAST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH
+
+
+def anomaly_record(
+    batch: RecordBatch,
+    features: FeatureBatch,
+    scored: ScoredBatch,
+    anomaly: Anomaly,
+    names: Sequence[str],
+    passthrough: Mapping[str, Json],
+) -> OutputRecord:
+    """Render one flagged row; `docs/anomaly.schema.json` describes the value.
+
+    Parameters
+    ----------
+    features
+        The rows that `scored` speaks of, in the same order; their values are what the record shows.
+    names
+        Of the columns of `features.X`.
+    passthrough
+        What the codec found in the payload.
+    """
+    i = anomaly.index
+    row = features.X[i].tolist()
+    value = _where(batch, features, i) | {
+        "log_density": finite(scored.log_density[i]),
+        "p_value": float(scored.p_value[i]),
+        "score": float(scored.score[i]),
+        "severity": anomaly.severity,
+        "threshold": finite(scored.threshold[i]),
+        "model_version": _version(scored, i),
+        "incident": anomaly.incident,
+        **_explanation(anomaly.explanation),
+        "features": {name: _number(x) for name, x in zip(names, row, strict=True)},
+        "missing": [name for name, x in zip(names, row, strict=True) if math.isnan(x)],
+        "passthrough": passthrough,
+        "provisional": anomaly.provisional,
+    }
+    return _message(batch, features, scored, i, value)
+
+
+def compact_record(batch: RecordBatch, features: FeatureBatch, scored: ScoredBatch, index: int) -> OutputRecord:
+    """Render any row without its explanation (`emit: all`); what an unscored row does not have is null."""
+    value = _where(batch, features, index) | {
+        "status": STATUSES[int(scored.status[index])],
+        "is_anomaly": bool(scored.is_anomaly[index]),
+        "log_density": _number(scored.log_density[index]),
+        "p_value": _number(scored.p_value[index]),
+        "score": _number(scored.score[index]),
+        "threshold": _number(scored.threshold[index]),
+        "model_version": _version(scored, index),
+    }
+    return _message(batch, features, scored, index, value)
+
+
+def dead_letter(batch: RecordBatch, reject: Reject, topic: str | None) -> OutputRecord:
+    """Return a rejected record as it came, with the reason in its headers.
+
+    Headers of ours that it already had (it was redriven, and failed again) are replaced.
+    """
+    i = reject.record
+    headers = [(name, value) for name, value in batch.headers[i] if name not in _OURS]
+    detail = reject.detail.encode("utf-8", "replace")[:_DETAIL_BYTES].decode("utf-8", "ignore")
+    added = [
+        (REASON_HEADER, reject.reason.encode()),
+        (DETAIL_HEADER, detail.encode()),
+        (SOURCE_HEADER, _source(batch, i)),
+    ]
+    return OutputRecord(batch.value[i] or b"", batch.key[i], (*headers, *added), topic)
+
+
+def text_or_base64(value: bytes | None) -> Json:
+    """Return bytes as text, as `{"base64": …}` where they are not UTF-8, and None as None."""
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"base64": b64encode(value).decode()}
+
+
+def rfc3339(seconds: float) -> str | None:
+    """Return a time as RFC 3339 in UTC with milliseconds; None for NaN; years 1 to 9999."""
+    if math.isnan(seconds):
+        return None
+    bounded = min(max(seconds, _FIRST.total_seconds()), _LAST.total_seconds())
+    moment = _EPOCH + timedelta(milliseconds=round(bounded * 1000))
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def finite(value: float) -> float:
+    """Return a number clamped to what JSON can say."""
+    return min(max(float(value), -sys.float_info.max), sys.float_info.max)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else finite(value)
+
+
+def _where(batch: RecordBatch, features: FeatureBatch, index: int) -> dict[str, Json]:
+    record, row = int(features.record[index]), int(features.row[index])
+    topic, partition = batch.topic_partition(record)
+    offset = int(batch.offset[record])
+    return {
+        "id": f"{topic}/{partition}/{offset}/{row}",
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "row": row,
+        "timestamp": rfc3339(features.event_time[index]),
+        "key": text_or_base64(batch.key[record]),
+    }
+
+
+def _explanation(explanation: Explanation) -> dict[str, Json]:
+    return {
+        "member": explanation.member,
+        "component": explanation.component,
+        "responsibilities": [finite(r) for r in explanation.responsibilities],
+        "distance2": _number(explanation.distance2),
+        "contributions": [_contribution(c) for c in explanation.contributions],
+    }
+
+
+def _contribution(contribution: Contribution) -> dict[str, Json]:
+    return {
+        "feature": contribution.feature,
+        "surprise": _number(contribution.surprise),
+        "share": _number(contribution.share),
+        "observed": _number(contribution.observed),
+        "expected": _number(contribution.expected),
+        "stddev": _number(contribution.stddev),
+    }
+
+
+def _version(scored: ScoredBatch, index: int) -> str:
+    return str(Version(*np.asarray(scored.version[index]).tolist()))
+
+
+def _source(batch: RecordBatch, record: int) -> bytes:
+    topic, partition = batch.topic_partition(record)
+    return f"{topic}/{partition}/{int(batch.offset[record])}".encode()
+
+
+def _message(
+    batch: RecordBatch, features: FeatureBatch, scored: ScoredBatch, index: int, value: Mapping[str, Json]
+) -> OutputRecord:
+    record = int(features.record[index])
+    headers = ((VERSION_HEADER, _version(scored, index).encode()), (SOURCE_HEADER, _source(batch, record)))
+    return OutputRecord(msgspec.json.encode(value), batch.key[record], headers)
