@@ -50,7 +50,7 @@ class Renderer(Protocol):
     """Turns what the engine said of a part into messages, by what an outlet takes."""
 
     def __call__(
-        self, batch: RecordBatch, fields: FeatureBatch, part: Part, scored: ScoredBatch
+        self, batch: RecordBatch, fields: FeatureBatch, columns: Floats, part: Part, scored: ScoredBatch
     ) -> Mapping[str, Sequence[OutputRecord]]:
         """Return the messages: anomalies, all, dead_letters."""
 
@@ -133,7 +133,7 @@ class Loop:
         for start, scored in self._scored(columns, fields, batch):
             stop = start + len(scored)
             records = len(batch) if stop == len(fields) else int(fields.record[stop])
-            self._deliver(batch, fields, Part(slice(start, stop), slice(done, records), muted), scored)
+            self._deliver(batch, fields, columns, Part(slice(start, stop), slice(done, records), muted), scored)
             done = records
             if self.engine.pending is not None:
                 self._promote(fields, stop, before)
@@ -148,9 +148,11 @@ class Loop:
                 return
             yield part
 
-    def _deliver(self, batch: RecordBatch, fields: FeatureBatch, part: Part, scored: ScoredBatch) -> None:
+    def _deliver(
+        self, batch: RecordBatch, fields: FeatureBatch, columns: Floats, part: Part, scored: ScoredBatch
+    ) -> None:
         with self._stage("render"):
-            records = self.render(batch, fields, part, scored)
+            records = self.render(batch, fields, columns, part, scored)
         with self._stage("deliver"):
             taken = self.delivery.complete(records, self.ledger.advance(batch, fields, part))
         self._report(report_part(batch, fields, part, scored, taken, self._names, self.clock()))

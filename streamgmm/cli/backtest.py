@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from streamgmm.cli._files import read_table
-    from streamgmm.wiring import stream_detector
+    from streamgmm.assembly import stream_detector
 
     table = read_table(args.input)
     detector = stream_detector(

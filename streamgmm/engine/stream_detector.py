@@ -74,7 +74,7 @@ class StreamDetector:
         ConfigError
             With every problem of the configuration.
         """
-        from streamgmm.wiring import stream_detector  # noqa: PLC0415 - only this door knows that configurations exist
+        from streamgmm.assembly import stream_detector  # noqa: PLC0415 - only this door knows that configurations exist
 
         return stream_detector(config)
 

@@ -1,0 +1,171 @@
+"""The composition root: config → objects → run → orderly stop.
+
+Stopping, in this order and inside one budget: finish the batch, flush, commit, save the state, leave the group, stop
+the refit, close HTTP. A second signal cuts it short: nothing is lost by that, only done again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from streamgmm import __version__, assembly, checkpoint, wiring
+from streamgmm.delivery import Delivery
+from streamgmm.engine.core import Engine
+from streamgmm.errors import ConfigError, RetryableError, SnapshotError
+from streamgmm.loop import Loop
+from streamgmm.refit.runners import ThreadRunner
+from streamgmm.sources import Resume
+from streamgmm.telemetry.board import Telemetry
+from streamgmm.telemetry.log import configure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from streamgmm.checkpoint import Restored
+    from streamgmm.config import Config
+    from streamgmm.engine.state import State
+    from streamgmm.records import Position, TopicPartition
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+log = logging.getLogger(__name__)
+
+COMMIT_SECONDS = 0.5
+
+
+class Stop:
+    """A request to stop, shared between signals and the loop. Asking twice means: now."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._requested = threading.Event()
+        self._forced = threading.Event()
+
+    def request(self, signal: int | None = None) -> None:
+        """Ask to stop; the second request forces."""
+        if self._requested.is_set():
+            self._forced.set()
+        self.signal = self.signal if signal is None else signal
+        self._requested.set()
+
+    def requested(self) -> bool:
+        """Return whether anybody has asked."""
+        return self._requested.is_set()
+
+    def forced(self) -> bool:
+        """Return whether anybody has asked twice."""
+        return self._forced.is_set()
+
+
+def serve(config: Config, stop: Stop, *, dry_run: bool = False, until_end: bool = False) -> None:
+    """Run the daemon until it is told to stop, or has reached the end.
+
+    Raises
+    ------
+    RetryableError
+        The brokers cannot be reached at start.
+    StopError
+        Going on would lose or falsify something.
+    """
+    configure(config.logging.level, config.logging.format)
+    with ExitStack() as stack:
+        _App(config, stop, stack, dry_run=dry_run, until_end=until_end).run()
+
+
+class _App:
+    """The parts of one daemon, built onto a stack that takes them down in reverse."""
+
+    def __init__(self, config: Config, stop: Stop, stack: ExitStack, *, dry_run: bool, until_end: bool) -> None:
+        self._config, self._stop, self._stack = config, stop, stack
+        now = time.monotonic
+        codec = wiring.codec(config)
+        inputs = [f.name for f in codec.fields]
+        self._features = assembly.pipeline(config, inputs)
+        self._settings = assembly.engine_settings(config, self._features.names, assembly.categories(config))
+        self._identity = assembly.identity(config, self._features.names)
+        self._store = None if dry_run else wiring.snapshot_store(config)
+        restored = self._restore()
+        outlets = [] if dry_run else wiring.outlets(config)
+        self.telemetry = Telemetry.build(config, self._settings, inputs, [o.sink.name for o in outlets])
+        runner = ThreadRunner(now)
+        self._source = wiring.source(config)
+        self._resume = Resume(restored.covered if restored else {}, config.state.max_replay)
+        self._delivery = Delivery(
+            self._source, outlets, commit_interval=COMMIT_SECONDS, now=now, interrupted=stop.forced
+        )
+        self._loop = Loop(
+            source=self._source,
+            codec=codec,
+            features=self._features,
+            engine=Engine(self._settings, runner, restored.state if restored else None),
+            delivery=self._delivery,
+            render=wiring.rendering(config, codec, outlets),
+            observe=self.telemetry.observe,
+            now=now,
+            clock=time.time,
+            save_state=None if dry_run else self._save,
+            save_interval=config.state.interval,
+            busy=self.telemetry.supervisor.busy,
+            until_end=until_end,
+        )
+        self._runner = runner
+
+    def run(self) -> None:
+        """Start everything, turn until stopped, and stop in order."""
+        self._stack.callback(self.telemetry.close)
+        self._stack.callback(self._close_runner)
+        self.telemetry.start()
+        self._stack.callback(self._leave)
+        self._source.start(self._resume)
+        log.info("streamgmm %s started", __version__)
+        self._loop.run(self._stop.requested)
+        log.info("stopping")
+        self._loop.save()
+
+    def _leave(self) -> None:
+        """Flush and commit what is done, then leave the group; each inside what is left of the budget."""
+        budget = 0.0 if self._stop.forced() else self._config.limits.shutdown / 2
+        self._delivery.close(budget)
+        self._source.close(budget)
+
+    def _close_runner(self) -> None:
+        if not self._runner.close(0.0 if self._stop.forced() else self._config.limits.shutdown / 4):
+            log.warning("a refit was still running at the stop; it is abandoned")
+
+    def _restore(self) -> Restored | None:
+        """Return the newest snapshot that fits the configuration, and keep the folder for ourselves."""
+        if self._store is None:
+            return None
+        self._stack.enter_context(self._store.lock())
+        snapshot = self._store.newest()
+        if snapshot is None:
+            return None
+        try:
+            restored = checkpoint.unpack(snapshot, self._settings, self._identity)
+        except SnapshotError as error:
+            if self._config.state.on_mismatch == "cold_start":
+                log.warning("starting cold: %s", error)
+                return None
+            raise ConfigError(f"the snapshots in {self._store.directory} do not fit: {error}") from error
+        self._features.restore(restored.features)
+        log.info("restored model %s", snapshot.manifest["model_version"])
+        return restored
+
+    def _save(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position]) -> bool:
+        """Write a snapshot; a disk that refuses costs the promotion, not the daemon."""
+        assert self._store is not None  # noqa: S101 - a dry run has no save_state, so never gets here
+        created = datetime.now(UTC).isoformat()
+        try:
+            self._store.save(checkpoint.pack(state, features, covered, self._identity, created))
+        except RetryableError as error:
+            log.error("%s", error)  # noqa: TRY400 - the sentence says it all, a traceback would not
+            return False
+        return True

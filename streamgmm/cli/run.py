@@ -1,0 +1,55 @@
+"""The daemon: read, score, explain, learn, until told to stop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+    from types import FrameType
+
+    from streamgmm.app import Stop
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("-c", "--config", type=Path, required=True, help="YAML")
+    parser.add_argument("--dry-run", action="store_true", help="consume and score, but write and commit nothing")
+    parser.add_argument(
+        "--until-end", action="store_true", help="stop when every assigned partition has reached the end seen at start"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until a signal, or the end; the exit code tells which signal it was."""
+    from streamgmm.app import Stop, serve
+    from streamgmm.config import load
+
+    config = load(args.config)
+    stop = Stop()
+    with _signals(stop):
+        serve(config, stop, dry_run=args.dry_run, until_end=args.until_end)
+    return 0 if stop.signal is None else 128 + stop.signal
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    """Turn SIGTERM and SIGINT into a request; the second one cuts the orderly stop short."""
+
+    def request(number: int, _: FrameType | None) -> None:
+        stop.request(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
