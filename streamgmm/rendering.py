@@ -42,14 +42,14 @@ class Rendering:
         """Return the messages of one part by the kind of outlet."""
         mine = replace(
             fields,
-            X=fields.X[part.rows],
+            X=columns[part.rows],
             record=fields.record[part.rows],
             row=fields.row[part.rows],
             event_time=fields.event_time[part.rows],
         )
         rendered: dict[str, Sequence[OutputRecord]] = {}
         if "anomalies" in self.takes or "all" in self.takes:
-            rendered["anomalies"] = self._anomalies(batch, mine, columns[part.rows], part, scored)
+            rendered["anomalies"] = self._anomalies(batch, mine, part, scored)
         if "all" in self.takes:
             rendered["all"] = [*rendered["anomalies"], *self._compact(batch, mine, part, scored)]
         if "dead_letters" in self.takes:
@@ -59,16 +59,13 @@ class Rendering:
             ]
         return rendered
 
-    def _anomalies(
-        self, batch: RecordBatch, mine: FeatureBatch, columns: Floats, part: Part, scored: ScoredBatch
-    ) -> list[OutputRecord]:
+    def _anomalies(self, batch: RecordBatch, mine: FeatureBatch, part: Part, scored: ScoredBatch) -> list[OutputRecord]:
         rendered = []
         for anomaly in scored.anomalies:
             record = int(mine.record[anomaly.index])
             if not part.muted[record]:
                 passthrough = self.codec.passthrough(batch.value[record] or b"")
-                message = messages.anomaly_record(batch, mine, scored, anomaly, columns, self.names, passthrough)
-                rendered.append(message)
+                rendered.append(messages.anomaly_record(batch, mine, scored, anomaly, self.names, passthrough))
         return rendered
 
     @staticmethod
