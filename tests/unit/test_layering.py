@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "__init__": {"engine", "mixture"},
     "__main__": {"cli"},
     "app": {ALL},
-    "wiring": {ALL},
+    "assembly": {ALL},
     "cli": {
         "app",
         "config",
@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "refit",
         "registry",
         "snapshots",
-        "wiring",
+        "assembly",
     },
     "loop": {
         "codecs!",
@@ -52,7 +52,7 @@ MAY_IMPORT = {
     "rendering": {"codecs!", "errors", "ledger", "records", "sinks!", "sinks._rendering"},
     "warmth": {"detector", "engine", "errors", "mixture", "records", "refit"},
     # The library's from_config reads the same file as the daemon; `test_pure_rooms` shows that nothing else of it does.
-    "engine": {"detector", "errors", "features", "mixture", "records", "refit", "wiring"},
+    "engine": {"detector", "errors", "features", "mixture", "records", "refit", "assembly"},
     "refit": {"detector", "errors", "mixture", "records"},
     "detector": {"errors", "mixture", "records"},
     "features": {"errors", "records", "registry"},
@@ -167,13 +167,13 @@ def test_signals_are_handled_where_processes_begin(path):
 
 
 def test_pure_rooms_know_nothing_of_config():
-    users = {path.relative_to(ROOT).as_posix() for path in FILES if "streamgmm.wiring" in path.read_text()}
+    users = {path.relative_to(ROOT).as_posix() for path in FILES if "streamgmm.assembly" in path.read_text()}
     assert {user for user in users if user.startswith("engine/")} <= {"engine/stream_detector.py"}
 
 
 def test_nothing_outside_the_cycle_of_rooms_imports_itself_back():
     """The table itself has no cycle, except through the composition root and the library's one door to it."""
-    doors = {"app", "wiring", "cli", "demo"}
+    doors = {"app", "assembly", "cli", "demo"}
     arrows = {
         room.split(".")[0]: {a.rstrip("!").split(".")[0] for a in allowed} - doors
         for room, allowed in MAY_IMPORT.items()
