@@ -7,6 +7,7 @@ the refit, close HTTP. A second signal cuts it short: nothing is lost by that, o
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from contextlib import ExitStack
@@ -14,13 +15,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from streamgmm import __version__, assembly, checkpoint, wiring
+from streamgmm.compiled import load_kernels
 from streamgmm.delivery import Delivery
 from streamgmm.engine.core import Engine
 from streamgmm.errors import ConfigError, RetryableError, SnapshotError
 from streamgmm.loop import Loop
 from streamgmm.refit.runners import ThreadRunner
 from streamgmm.sources import Resume
-from streamgmm.telemetry.board import Telemetry
+from streamgmm.supervisor import Supervisor
+from streamgmm.telemetry.build import build
+from streamgmm.telemetry.http import Server
 from streamgmm.telemetry.log import configure
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
     from streamgmm.checkpoint import Restored
     from streamgmm.config import Config
     from streamgmm.engine.state import State
-    from streamgmm.records import Position, TopicPartition
+    from streamgmm.records import Position, Report, TopicPartition
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -94,8 +98,22 @@ class _App:
         self._store = None if dry_run else wiring.snapshot_store(config)
         restored = self._restore()
         outlets = [] if dry_run else wiring.outlets(config)
-        self.telemetry = Telemetry.build(config, self._settings, inputs, [o.sink.name for o in outlets])
-        runner = ThreadRunner(now)
+        self._supervisor = Supervisor(
+            last_resort=lambda: os._exit(1),
+            now=now,
+            deadlines=_deadlines(config),
+            stall_deadline=config.limits.stall_deadline,
+        )
+        self._telemetry, self._routes = build(
+            config=config.redacted(),
+            target_rate=self._settings.target_rate,
+            topics=wiring.topics(config),
+            sinks=list(dict.fromkeys(o.sink.name for o in outlets)),
+            members=[m.name for m in self._settings.members],
+            fields=inputs,
+            stuck=self._supervisor.stuck,
+        )
+        self._runner = ThreadRunner(now, self._supervisor.busy)
         self._source = wiring.source(config)
         self._resume = Resume(restored.covered if restored else {}, config.state.max_replay)
         self._delivery = Delivery(
@@ -105,30 +123,45 @@ class _App:
             source=self._source,
             codec=codec,
             features=self._features,
-            engine=Engine(self._settings, runner, restored.state if restored else None),
+            engine=Engine(self._settings, self._runner, restored.state if restored else None),
             delivery=self._delivery,
-            render=wiring.rendering(config, codec, outlets),
-            observe=self.telemetry.observe,
+            render=wiring.rendering(config, codec, self._features.names, outlets),
+            observe=self._observe,
             now=now,
             clock=time.time,
             save_state=None if dry_run else self._save,
             save_interval=config.state.interval,
-            busy=self.telemetry.supervisor.busy,
+            busy=self._supervisor.busy,
             until_end=until_end,
         )
-        self._runner = runner
 
     def run(self) -> None:
         """Start everything, turn until stopped, and stop in order."""
-        self._stack.callback(self.telemetry.close)
+        self._listen()
+        self._supervisor.start()
+        self._stack.callback(self._supervisor.stop, 1.0)
         self._stack.callback(self._close_runner)
-        self.telemetry.start()
         self._stack.callback(self._leave)
+        self._telemetry.warm(load_kernels())
         self._source.start(self._resume)
         log.info("streamgmm %s started", __version__)
         self._loop.run(self._stop.requested)
         log.info("stopping")
+        self._telemetry.board.stopping()
+        self._supervisor.finished()
         self._loop.save()
+
+    def _listen(self) -> None:
+        if self._config.http.listen is None:
+            return
+        server = Server(self._config.http.listen, self._routes)
+        host, port = server.start()
+        self._stack.callback(server.stop, 1.0)
+        log.info("http listening on http://%s:%d", host, port)
+
+    def _observe(self, report: Report) -> None:
+        self._supervisor.progress(report)
+        self._telemetry.observe(report)
 
     def _leave(self) -> None:
         """Flush and commit what is done, then leave the group; each inside what is left of the budget."""
@@ -169,3 +202,9 @@ class _App:
             log.error("%s", error)  # noqa: TRY400 - the sentence says it all, a traceback would not
             return False
         return True
+
+
+def _deadlines(config: Config) -> dict[str, float]:
+    limits = config.limits
+    parts = dict.fromkeys(("decode", "features", "score", "render"), limits.loop_deadline)
+    return parts | {"deliver": limits.sink_deadline, "commit": limits.sink_deadline}

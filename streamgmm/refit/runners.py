@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from streamgmm.refit.fitting import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
     from streamgmm.refit.fitting import Clock
     from streamgmm.refit.job import Candidate, Failure, Job
 
@@ -40,10 +44,14 @@ class InlineRunner:
 
 
 class ThreadRunner:
-    """Runs one job at a time on a daemon thread; kernels release the GIL, so the loop goes on beside it."""
+    """Runs one job at a time on a daemon thread; kernels release the GIL, so the loop goes on beside it.
 
-    def __init__(self, now: Clock) -> None:
+    `busy` marks the thread as at work, for the supervisor.
+    """
+
+    def __init__(self, now: Clock, busy: Callable[[str], AbstractContextManager[object]] = nullcontext) -> None:
         self._now = now
+        self._busy = busy
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[Candidate | Failure] = queue.SimpleQueue()
         self._cancelled = threading.Event()
@@ -79,4 +87,5 @@ class ThreadRunner:
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            self._results.put(run(job, self._now, self._cancelled.is_set))
+            with self._busy("refit"):
+                self._results.put(run(job, self._now, self._cancelled.is_set))
