@@ -1,0 +1,188 @@
+"""A file of JSON lines, appended to; it survives crashes, full disks and rotation.
+
+A value that is one line of text is written as it is: an anomalies file is the anomalies. A dead letter (or any value
+that is not one line of UTF-8) is written as an envelope, `{"topic", "key", "headers", "value"}`, in which bytes that
+are not UTF-8 stand as `{"base64": …}`, for its reason is in its headers and its bytes must not be lost.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamgmm.errors import StopError
+from streamgmm.sinks._rendering import text_or_base64
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamgmm.records import OutputRecord
+
+_MODE = 0o640
+_TAIL = 64 * 1024
+
+
+@dataclass(frozen=True)
+class FileSettings:
+    """Settings of a file sink.
+
+    Attributes
+    ----------
+    path
+        The file; its folder must be there.
+    name
+        In metrics and logs.
+    envelope
+        Write every record as an envelope: for dead letters.
+    """
+
+    path: Path
+    name: str = "file"
+    envelope: bool = False
+
+
+def build(settings: FileSettings) -> FileSink:
+    """Return a sink that appends to a file.
+
+    Raises
+    ------
+    StopError
+        The file cannot be opened.
+    """
+    return FileSink(settings)
+
+
+class FileSink:
+    """Sink into a file. One line a record, durable after `flush`."""
+
+    def __init__(self, settings: FileSettings) -> None:
+        self.name = settings.name
+        self._path = Path(settings.path)
+        self._envelope = settings.envelope
+        self._pending: list[bytes] = []
+        self._descriptor: int | None = self._open()
+
+    def write(self, records: Sequence[OutputRecord]) -> None:
+        """Accept records; nothing touches the disk before `flush`."""
+        self._pending.extend(line(record, envelope=self._envelope) for record in records)
+
+    def flush(self, timeout: float) -> bool:  # noqa: ARG002 - a write to disk cannot be given up half-way
+        """Append and fsync what was accepted; False where the disk refused, and the file is as it was before."""
+        if not self._pending:
+            return True
+        descriptor = self._reopened()
+        before = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, b"".join(self._pending))
+            os.fsync(descriptor)
+        except OSError:
+            # Half a batch in the file would be there twice after the next try, and half a line for ever.
+            os.ftruncate(descriptor, before)
+            return False
+        self._pending.clear()
+        return True
+
+    def close(self, timeout: float) -> None:
+        """Flush and close."""
+        if self._descriptor is None:
+            return
+        try:
+            self.flush(timeout)
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _open(self) -> int:
+        try:
+            fresh = not self._path.exists()
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+            if fresh:
+                _sync_folder(self._path.parent)
+            _mend_last_line(descriptor)
+        except OSError as error:
+            raise StopError(
+                f"cannot append to {self._path}: {error.strerror}", hint="the folder must exist and be writable"
+            ) from error
+        return descriptor
+
+    def _reopened(self) -> int:
+        """Return the open file, opened anew where a rotation has put another one (or none) in its place."""
+        if self._descriptor is None:
+            raise StopError(f"the sink {self.name} is closed")
+        try:
+            moved = not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except FileNotFoundError:
+            moved = True
+        if moved:
+            os.close(self._descriptor)
+            self._descriptor = None
+            self._descriptor = self._open()
+        return self._descriptor
+
+
+def line(record: OutputRecord, *, envelope: bool = False) -> bytes:
+    """Return the line that a record becomes, line feed included."""
+    text = text_or_base64(record.value)
+    one_line = isinstance(text, str) and "\n" not in text and "\r" not in text
+    if one_line and not envelope and record.topic is None:
+        return record.value + b"\n"
+    enveloped = {
+        "topic": record.topic,
+        "key": text_or_base64(record.key),
+        "headers": [[name, text_or_base64(value)] for name, value in record.headers],
+        "value": text,
+    }
+    return msgspec.json.encode(enveloped) + b"\n"
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _mend_last_line(descriptor: int) -> None:
+    """Cut off the start of a line that a crash left, or end a last line that is whole.
+
+    What is cut off was never flushed, so nothing was committed on its account and it comes again.
+    """
+    size = os.fstat(descriptor).st_size
+    last = _last_line(descriptor, size)
+    if not last:
+        return
+    if last.startswith(b"{") and not _is_json(last):
+        os.ftruncate(descriptor, size - len(last))
+    else:
+        # A whole line, or none of ours: whoever wrote it keeps it.
+        _write_all(descriptor, b"\n")
+    os.fsync(descriptor)
+
+
+def _last_line(descriptor: int, size: int) -> bytes:
+    """Return what follows the last line feed."""
+    reach = _TAIL
+    while True:
+        tail = os.pread(descriptor, reach, max(0, size - reach))
+        if b"\n" in tail or reach >= size:
+            return tail[tail.rfind(b"\n") + 1 :]
+        reach *= 2
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
