@@ -60,8 +60,8 @@ def play(settings: Settings, out: TextIO, bar: TextIO, clock: Callable[[], float
     ------
     StopError
         The daemon died or stalled, or rows were lost.
-    RetryableError
-        No broker at `bootstrap_servers`.
+    StreamgmmError
+        No broker serves us at `bootstrap_servers`.
     """
     stream = load()
     progress = show.Progress(out, bar, len(stream))

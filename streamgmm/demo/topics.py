@@ -7,10 +7,10 @@ import logging
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Self
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import TopicPartition
 from kafka.errors import KafkaError
 
-from streamgmm.errors import RetryableError
+from streamgmm.bus import client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from streamgmm.demo.names import Names
     from streamgmm.records import Json
 
-BOOTSTRAP_MS = 10_000
+ONE_PARTITION = {"num_partitions": 1, "replication_factor": 1}
 POLL_MS = 500
 MOMENT_MS = 50
 FLUSH_SECONDS = 30
@@ -39,8 +39,8 @@ class Topics:
 
     Raises
     ------
-    RetryableError
-        When no broker answers at `servers`, or it refuses the topics.
+    StreamgmmError
+        No broker answers at `servers`, or it refuses the topics; with the cause and a remedy.
     """
 
     def __init__(self, servers: str, names: Names, *, delete: bool) -> None:
@@ -49,16 +49,10 @@ class Topics:
         self.names = names
 
     def __enter__(self) -> Self:
-        # The library's retries are its own affair: whoever watches a demo wants our one sentence.
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+        # Without a handler, Python prints the library's warnings; whoever watches a demo wants our one sentence.
+        logging.getLogger("kafka").addHandler(logging.NullHandler())
         with ExitStack() as stack:
-            try:
-                self._open(stack)
-            except KafkaError as error:
-                raise RetryableError(
-                    f"no broker serves us at {self.servers}: {error}",
-                    hint="without --bootstrap-servers the demo brings its own broker",
-                ) from error
+            self._open(stack)
             self._stack = stack.pop_all()
         return self
 
@@ -67,25 +61,23 @@ class Topics:
         self._stack.close()
 
     def _open(self, stack: ExitStack) -> None:
-        one = {"num_partitions": 1, "replication_factor": 1}
-        admin = KafkaAdminClient(bootstrap_servers=self.servers, bootstrap_timeout_ms=BOOTSTRAP_MS)
-        stack.callback(admin.close)
+        connection = client.Connection(client.servers(self.servers))
+        admin = client.admin(connection)
+        stack.callback(client.call_with_budget, admin.close)
+        with client.translated("creating the demo's topics"):
+            admin.create_topics(dict.fromkeys(self.names.topics, ONE_PARTITION), wait_for_metadata=True)
         if self._delete:
             stack.callback(self._drop, admin)
-        admin.create_topics(dict.fromkeys(self.names.topics, one), wait_for_metadata=True)
-        self._producer = KafkaProducer(bootstrap_servers=self.servers, acks="all", linger_ms=5)
-        stack.callback(self._producer.close, timeout=CLOSE_SECONDS)
+        self._producer = client.producer(connection, acks="all", linger_ms=5)
+        stack.callback(client.call_with_budget, self._producer.close, timeout=CLOSE_SECONDS)
         # The group is named to read its committed offsets; the demo assigns by hand and never joins it.
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=self.servers,
-            group_id=self.names.group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        self._consumer = client.consumer(
+            connection, group_id=self.names.group, enable_auto_commit=False, auto_offset_reset="earliest"
         )
-        stack.callback(self._consumer.close)
+        stack.callback(client.call_with_budget, self._consumer.close)
         self._rewind(self.names.anomalies)
 
-    def _drop(self, admin: KafkaAdminClient) -> None:
+    def _drop(self, admin: client.Client) -> None:
         with suppress(KafkaError):
             admin.delete_topics(list(self.names.topics))
             admin.delete_groups([self.names.group])
