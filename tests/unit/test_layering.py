@@ -19,7 +19,9 @@ MAY_IMPORT = {
     "__init__": {"engine", "mixture"},
     "__main__": {"cli"},
     "app": {ALL},
-    "assembly": {ALL},
+    "assembly": {"checkpoint", "config", "engine", "errors", "features", "records", "refit"},
+    "wiring": {ALL},
+    "compiled": set(),
     "cli": {
         "app",
         "config",
@@ -64,7 +66,7 @@ MAY_IMPORT = {
     "sinks.kafka": {"bus", "errors", "records", "registry"},
     "bus": {"errors", "records"},
     "snapshots": {"errors"},
-    "telemetry": {"errors", "records"},
+    "telemetry": {"errors", "records", "supervisor"},
     "config": {"errors", "records", "registry"},
     "demo": {"bus", "cli", "errors", "records"},
     "records": {"errors"},
@@ -173,7 +175,7 @@ def test_pure_rooms_know_nothing_of_config():
 
 def test_nothing_outside_the_cycle_of_rooms_imports_itself_back():
     """The table itself has no cycle, except through the composition root and the library's one door to it."""
-    doors = {"app", "assembly", "cli", "demo"}
+    doors = {"app", "assembly", "cli", "demo", "wiring"}
     arrows = {
         room.split(".")[0]: {a.rstrip("!").split(".")[0] for a in allowed} - doors
         for room, allowed in MAY_IMPORT.items()

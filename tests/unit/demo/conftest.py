@@ -1,8 +1,14 @@
 import threading
 import time
+import warnings
 
 import numpy as np
 import pytest
+
+with warnings.catch_warnings():
+    # kafka-python reads its schemas through a deprecated door of importlib, once, at import.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import kafka  # noqa: F401 - imported for its warning
 
 from streamgmm.demo.stream import LabelledEvent, LabelledStream
 

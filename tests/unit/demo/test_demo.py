@@ -80,7 +80,7 @@ MOMENTS = ["^broker", "sent", "score", 0.05, 0.3, 0.6, 1.0]
 def test_ctrl_c_leaves_nothing_behind(demo, moment, until):
     running = demo("--rows-per-second", "400")
     if isinstance(moment, str):
-        assert re.search(moment, running.read_until(moment))
+        assert re.search(moment, running.read_until(moment), re.MULTILINE)
     else:
         threading.Event().wait(moment)
     running.interrupt()
