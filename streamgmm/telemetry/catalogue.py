@@ -1,0 +1,182 @@
+"""Every metric there is, as data: `docs/metrics.md` and the alert rules are compared with it by tests.
+
+Counters end in `_total`, moments in `_timestamp_seconds` (0 = never yet; a reader subtracts from `time()`, so a stuck
+process still ages), units are base units. A label is a closed set: listed here, or fixed by the configuration at
+start, or bounded by a stated number. Keys, offsets and error texts are never labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from streamgmm.records import REJECT_REASONS, SEVERITIES, STAGES, UNSCORED_REASONS
+
+PREFIX = "streamgmm_"
+MAX_PARTITIONS = 64  # of one topic; above, `sum` and `max` (`oldest` for moments) stand for all of them
+MAX_COMPONENTS = 64
+MAX_FEATURES = 128  # the rest is counted together as OTHER
+OTHER = "_other"
+
+P_VALUES = (*(float(f"{m}e{e}") for e in range(-6, 0) for m in (1, 3)), 1.0)
+LATENCIES = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+STAGE_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+REFIT_SECONDS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+BATCH_ROWS = (1.0, 10.0, 100.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 50000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label and what it may say.
+
+    Attributes
+    ----------
+    values
+        The closed set; empty where it is known only at start, and then `of` says in words where it comes from.
+    live
+        Series come and go while the daemon runs (with the assignment, with the detector) instead of standing at start.
+    """
+
+    name: str
+    values: tuple[str, ...] = ()
+    of: str = ""
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: its name without the prefix, type, help, labels, and buckets where it is a histogram."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[Label, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Return whether its series come and go."""
+        return any(label.live for label in self.labels)
+
+
+_TOPIC = Label("topic", of="the configured topics")
+_SINK = Label("sink", of="the configured sinks, dead letters included")
+_MEMBER = Label("member", of="the committee's members")
+_FEATURE = Label("feature", of=f"the first {MAX_FEATURES} fields; {OTHER} for the rest")
+_COMPONENT = Label("component", of=f"0 to {MAX_COMPONENTS - 1}", live=True)
+_PARTITION = Label("partition", of=f"the assigned partitions; sum and max above {MAX_PARTITIONS} in a topic", live=True)
+_PROGRESS = Label("partition", of=f"the assigned partitions; oldest above {MAX_PARTITIONS} in a topic", live=True)
+REFIT_OUTCOMES = ("promoted", "refused", "failed", "stale")
+REFUSALS = (
+    "non_finite",
+    "not_positive_definite",
+    "dead_component",
+    "condition",
+    "shadow_density",
+    "shadow_flag_rate",
+    "deadline",
+)
+
+CATALOGUE: tuple[Metric, ...] = (
+    Metric(
+        "build_info",
+        "gauge",
+        "Constant 1; the labels say what is running.",
+        tuple(Label(n, of="what is installed") for n in ("version", "python", "numpy", "numba")),
+    ),
+    Metric("ready", "gauge", "1 while /readyz says 200."),
+    Metric("records_consumed_total", "counter", "Records taken from the source.", (_TOPIC,)),
+    Metric("rows_scored_total", "counter", "Rows that were scored."),
+    Metric(
+        "rows_unscored_total",
+        "counter",
+        "Rows that passed without a score, by reason.",
+        (Label("reason", UNSCORED_REASONS),),
+    ),
+    Metric(
+        "rows_rejected_total",
+        "counter",
+        "Rows that became dead letters, by reason.",
+        (Label("reason", REJECT_REASONS),),
+    ),
+    Metric("rows_replayed_total", "counter", "Rows learnt again after a restart; they were counted before it."),
+    Metric("records_not_learnt_total", "counter", "Records that lay too far back to be learnt again after a restart."),
+    Metric("anomalies_total", "counter", "Flagged rows, by severity; a row has one.", (Label("severity", SEVERITIES),)),
+    Metric(
+        "p_value",
+        "histogram",
+        "p-values of scored rows; the share at or below the target rate is the realised rate.",
+        buckets=P_VALUES,
+    ),
+    Metric("target_rate", "gauge", "Configured share of rows to flag."),
+    Metric(
+        "stage_duration_seconds",
+        "histogram",
+        "Time that one report's worth of work spent in a stage.",
+        (Label("stage", STAGES),),
+        STAGE_SECONDS,
+    ),
+    Metric("batch_rows", "histogram", "Rows of one report: scored, unscored, rejected and replayed.", (), BATCH_ROWS),
+    Metric(
+        "end_to_end_latency_seconds",
+        "histogram",
+        "From a row's event time to its delivery; an event time in the future counts as 0.",
+        buckets=LATENCIES,
+    ),
+    Metric(
+        "consumer_lag_records",
+        "gauge",
+        "Records still to read, from cached high watermarks.",
+        (_TOPIC, _PARTITION),
+    ),
+    Metric(
+        "partition_progress_timestamp_seconds",
+        "gauge",
+        "When the next offset last moved, or there was last nothing to read.",
+        (_TOPIC, _PROGRESS),
+    ),
+    Metric("consumer_assigned_partitions", "gauge", "Partitions assigned to this process."),
+    Metric(
+        "consumer_rebalances_total",
+        "counter",
+        "Changes of the assignment.",
+        (Label("event", ("assigned", "revoked", "lost")),),
+    ),
+    Metric("offset_commits_total", "counter", "Commits of flushed offsets.", (Label("outcome", ("ok", "refused")),)),
+    Metric("last_record_timestamp_seconds", "gauge", "Newest event time seen."),
+    Metric("model_version", "gauge", "Promotions of the serving detector (the number before the dot)."),
+    Metric(
+        "model_trained_timestamp_seconds",
+        "gauge",
+        "Event time of the newest row that the member was trained on; compare with last_record_timestamp_seconds.",
+        (_MEMBER,),
+    ),
+    Metric("model_components", "gauge", "Mixture components of a member.", (_MEMBER,)),
+    Metric("model_component_weight", "gauge", "Mixture weight of a component.", (_MEMBER, _COMPONENT)),
+    Metric("model_condition_number_max", "gauge", "Worst condition number of a member's covariances.", (_MEMBER,)),
+    Metric("refreshes_total", "counter", "Refreshes of a member (no new version).", (_MEMBER,)),
+    Metric("refits_total", "counter", "Refits by outcome.", (_MEMBER, Label("outcome", REFIT_OUTCOMES))),
+    Metric("refits_refused_total", "counter", "Candidates refused, by reason.", (Label("reason", REFUSALS),)),
+    Metric("refit_duration_seconds", "histogram", "Time that a refit's fit took.", (_MEMBER,), REFIT_SECONDS),
+    Metric("window_rows", "gauge", "Rows in a member's window.", (_MEMBER,)),
+    Metric("window_span_seconds", "gauge", "Event time that a member's window spans.", (_MEMBER,)),
+    Metric("learning_thinning", "gauge", "Share of rows that enter the window; 1 = every row."),
+    Metric(
+        "shadow_log_density",
+        "gauge",
+        "Mean log-density (nats) of the rows that the last candidate was judged by.",
+        (Label("which", ("candidate", "incumbent")),),
+    ),
+    Metric("feature_missing_total", "counter", "Missing values, by field.", (_FEATURE,)),
+    Metric("snapshot_last_success_timestamp_seconds", "gauge", "When a snapshot was last made durable."),
+    Metric("snapshot_saves_total", "counter", "Snapshots by outcome.", (Label("outcome", ("ok", "failed")),)),
+    Metric("sink_records_total", "counter", "Records that a sink has taken.", (_SINK,)),
+    Metric(
+        "sink_errors_total",
+        "counter",
+        "Flushes that did not get there; timeout = not within its time, and tried again.",
+        (_SINK, Label("reason", ("timeout", OTHER))),
+    ),
+    Metric("config_last_reload_successful", "gauge", "1 if the configuration last read is the one that runs."),
+    Metric("kernel_signatures", "gauge", "Compiled kernel signatures; constant once ready."),
+)

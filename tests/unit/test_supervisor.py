@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from streamgmm.records import STAGES, EngineStatus, Report, TopicPartition, Version
+from streamgmm.supervisor import DEADLINES, LONGEST_WAIT, Supervisor
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+ENGINE = EngineStatus(Version(1, 0), "serving", 10, 0, -9.0, 0.01, 1.0, False, {}, ())
+
+
+class Watch:
+    """A supervisor with a clock that is moved by hand, and what it did in the end."""
+
+    def __init__(self, **settings):
+        self.now = 1000.0
+        self.ended = []
+        self.supervisor = Supervisor(
+            last_resort=lambda: self.ended.append("exit"),
+            now=lambda: self.now,
+            dump=lambda: self.ended.append("stacks"),
+            **settings,
+        )
+
+    def report(self, offset, lag, *, after=1.0, tp=P0, **changes):
+        self.now += after
+        self.supervisor.progress(Report(assigned=(tp,), next_offsets={tp: offset}, lag={tp: lag}, **changes))
+
+    def parts(self):
+        return [s.part for s in self.supervisor.stuck()]
+
+
+@pytest.fixture
+def watch():
+    return Watch(stall_deadline=20.0, grace=10.0)
+
+
+def test_every_stage_of_the_loop_has_a_deadline_shorter_than_the_turn():
+    assert set(STAGES) <= set(DEADLINES)
+    assert all(DEADLINES[stage] < DEADLINES["turn"] for stage in STAGES)
+
+
+@pytest.mark.parametrize("part", DEADLINES.keys() - {"turn"})
+def test_a_part_past_its_deadline_is_named(watch, part):
+    with watch.supervisor.busy(part):
+        watch.now += DEADLINES[part]
+        assert watch.parts() == []
+        watch.now += 1.0
+        (stuck,) = watch.supervisor.stuck()
+        assert (stuck.part, stuck.seconds) == (part, DEADLINES[part] + 1.0)
+    assert watch.parts() == []
+
+
+def test_a_part_that_fails_is_not_at_work_any_more(watch):
+    with pytest.raises(RuntimeError), watch.supervisor.busy("deliver"):
+        raise RuntimeError
+    watch.now += 1e6
+    assert watch.parts() == []
+
+
+def test_the_same_part_inside_itself_counts_from_the_outer_one(watch):
+    with watch.supervisor.busy("commit"):
+        watch.now += 40.0
+        with watch.supervisor.busy("commit"):
+            watch.now += 40.0
+        assert watch.parts() == ["commit"]
+
+
+def test_threads_are_told_apart(watch):
+    entered, leave = threading.Event(), threading.Event()
+
+    def refit():
+        with watch.supervisor.busy("refit"):
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=refit)
+    thread.start()
+    assert entered.wait(10)
+    with watch.supervisor.busy("refit"):
+        pass
+    watch.now += DEADLINES["refit"] + 1.0
+    assert watch.parts() == ["refit"]
+    leave.set()
+    thread.join()
+    assert watch.parts() == []
+
+
+def test_the_verdict_changes_nothing(watch):
+    watch.report(5, 3)
+    with watch.supervisor.busy("score"):
+        later = watch.now + 1000.0
+        assert watch.supervisor.verdict(later) == watch.supervisor.verdict(later)
+        assert watch.parts() == []
+
+
+def test_a_loop_that_does_not_come_round_is_seen_even_between_parts(watch):
+    watch.now += 1e6
+    assert watch.parts() == []  # it has not begun
+    watch.report(5, 0)
+    watch.now += DEADLINES["turn"] + 1.0
+    assert watch.parts() == ["turn"]
+    watch.supervisor.finished()
+    assert watch.parts() == []
+
+
+def test_an_idle_topic_is_not_dead(watch):
+    for _ in range(1000):
+        watch.report(5, 0)
+    assert watch.parts() == []
+
+
+def test_a_partition_that_moves_slowly_is_not_stuck(watch):
+    for offset in range(100):
+        watch.report(offset, 10_000, after=4.0)
+    assert watch.parts() == []
+
+
+def test_a_partition_whose_records_wait_is_stuck_while_its_sibling_moves(watch):
+    for offset in range(22):
+        watch.now += 1.0
+        watch.supervisor.progress(
+            Report(assigned=(P0, P1), next_offsets={P0: 5, P1: offset}, lag={P0: 3, P1: 100}),
+        )
+    (stuck,) = watch.supervisor.stuck()
+    assert stuck.part == "partition t/0"
+    assert stuck.seconds == 21.0
+    watch.report(6, 2)
+    assert watch.parts() == []
+
+
+def test_time_in_which_a_sink_held_the_loop_counts_little(watch):
+    watch.report(5, 3)
+    watch.report(5, 3, after=19.0)
+    assert watch.parts() == []
+    assert watch.supervisor._waiting[P0].seconds == LONGEST_WAIT
+
+
+def test_a_paused_stream_is_not_stuck(watch):
+    paused = dataclasses.replace(ENGINE, state="paused")
+    for _ in range(100):
+        watch.report(5, 3, engine=paused)
+    assert watch.parts() == []
+
+
+def test_a_partition_that_went_and_came_back_starts_anew(watch):
+    for _ in range(19):
+        watch.report(5, 3)
+    watch.report(9, 3, tp=P1)
+    watch.report(5, 3)
+    watch.report(5, 3)
+    assert watch.parts() == []
+
+
+def test_the_last_resort_comes_after_the_grace(watch, caplog):
+    with watch.supervisor.busy("deliver"):
+        watch.now += DEADLINES["deliver"] + 1.0
+        watch.supervisor.check()
+        assert "deliver is stuck" in caplog.text
+        watch.now += 9.0
+        watch.supervisor.check()
+        assert watch.ended == []
+        watch.now += 1.0
+        watch.supervisor.check()
+    assert watch.ended == ["stacks", "exit"]
+    assert "giving up: deliver is stuck" in caplog.text
+
+
+def test_a_part_that_recovers_in_the_grace_is_forgiven(watch):
+    with watch.supervisor.busy("deliver"):
+        watch.now += DEADLINES["deliver"] + 1.0
+        watch.supervisor.check()
+    watch.now += 5.0
+    watch.supervisor.check()
+    with watch.supervisor.busy("deliver"):
+        watch.now += DEADLINES["deliver"] + 1.0
+        watch.supervisor.check()
+        assert watch.ended == []
+
+
+def test_words_that_do_not_get_out_do_not_keep_us(monkeypatch):
+    """A full pipe blocks whoever writes to it: the exit comes all the same."""
+    monkeypatch.setattr("streamgmm.supervisor.TESTAMENT_SECONDS", 0.1)
+    release = threading.Event()
+    ended = []
+    now = [0.0]
+    supervisor = Supervisor(
+        last_resort=lambda: ended.append("exit"), now=lambda: now[0], grace=0.0, dump=lambda: release.wait(10)
+    )
+    with supervisor.busy("poll"):
+        now[0] = 1000.0
+        supervisor.check()
+    release.set()
+    assert ended == ["exit"]
+
+
+def test_start_stop_and_stop_again(watch):
+    watch.supervisor.stop(1.0)
+    watch.supervisor.start()
+    watch.supervisor.stop(5.0)
+    watch.supervisor.stop(5.0)
+    assert not [t for t in threading.enumerate() if t.name == "supervisor"]
+
+
+HUNG = """
+import os, threading, time
+from streamgmm.supervisor import Supervisor
+supervisor = Supervisor(last_resort=lambda: os._exit(1), now=time.monotonic, deadlines={"deliver": 0.1}, grace=0.0)
+supervisor.start()
+def a_sink_that_hangs():
+    with supervisor.busy("deliver"):
+        threading.Event().wait()
+a_sink_that_hangs()
+"""
+
+
+def test_a_hung_process_names_the_part_shows_its_stack_and_exits_1():
+    done = subprocess.run([sys.executable, "-c", HUNG], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "deliver is stuck" in done.stderr
+    assert "a_sink_that_hangs" in done.stderr
