@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 # Seconds. A poll may hold a whole rebalance; a sink gets as long as a broker needs to come back; a fit looks at its own
-# deadline (60 s) between passes, so only a pass that hangs outlives this one. `turn` is the pulse of the loop: it is
-# longer than any part, so that a part is blamed by its name first.
+# deadline (60 s) between passes, so only a pass that hangs outlives this one. `turn` is the pulse of the loop; it is
+# kept longer than any part, so that a part is blamed by its name first.
 DEADLINES: Mapping[str, float] = {
     "start": 300.0,
     "poll": 120.0,
@@ -100,6 +100,7 @@ class Supervisor:
         self._last_resort = last_resort
         self._now = now
         self._deadlines = {**DEADLINES, **(deadlines or {})}
+        self._deadlines["turn"] = max(2.0 * d if part != "turn" else d for part, d in self._deadlines.items())
         self._stall_deadline = stall_deadline
         self._grace = grace
         self._dump = dump

@@ -1,14 +1,13 @@
-"""Everything that watches one daemon, made from plain values."""
+"""Metrics, board and routes of one daemon, on a registry of their own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector
 
-from streamgmm import __version__
 from streamgmm.telemetry.board import Board
-from streamgmm.telemetry.http import routes
+from streamgmm.telemetry.http import Route, routes
 from streamgmm.telemetry.metrics import Metrics
 from streamgmm.telemetry.observer import Telemetry, version_info
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
     from streamgmm.records import Json
     from streamgmm.supervisor import Stuck
-    from streamgmm.telemetry.http import Route
 
 
 def build(
@@ -30,14 +28,21 @@ def build(
     fields: Sequence[str],
     stuck: Callable[[], Sequence[Stuck]],
 ) -> tuple[Telemetry, dict[str, Route]]:
-    """Return the observer of a daemon's reports, and what HTTP shows of them.
+    """Return what is told of every report, and what a server answers with.
 
-    `config` has its secrets already redacted; `stuck` names the parts past their deadline.
+    Parameters
+    ----------
+    config
+        With its secrets already redacted: /status shows it.
+    target_rate, topics, sinks, members, fields
+        See Metrics.
+    stuck
+        The parts past their deadline at the moment of asking.
     """
+    versions = version_info()
+    board = Board(version=versions["version"], config=config, sinks=sinks, stuck=stuck)
     registry = CollectorRegistry()
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
-    board = Board(version=__version__, config=config, sinks=sinks, stuck=stuck)
+    ProcessCollector(registry=registry)
     metrics = Metrics(
         registry=registry,
         target_rate=target_rate,
@@ -45,7 +50,7 @@ def build(
         sinks=sinks,
         members=members,
         fields=fields,
-        version_info=version_info(),
+        version_info=versions,
         ready=lambda: board.health().ready,
     )
     return Telemetry(metrics, board), routes(registry, board)

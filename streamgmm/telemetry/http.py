@@ -131,10 +131,7 @@ class Server:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True
         )
         self._thread.start()
-        host, port = str(self._server.server_address[0]), self._server.server_address[1]
-        shown = f"[{host}]" if ":" in host else host
-        _log.info("http listening on http://%s:%d", shown, port)
-        return host, port
+        return str(self._server.server_address[0]), self._server.server_address[1]
 
     def stop(self, timeout: float) -> bool:
         """Take no more requests and close; False when that took longer. Safe to call twice, or before `start`."""

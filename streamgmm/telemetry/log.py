@@ -37,10 +37,10 @@ LEVELS = {
 
 
 def configure(
-    *,
     level: str,
-    style: Literal["text", "json"],
-    stream: TextIO,
+    style: Literal["text", "json"] = "text",
+    *,
+    stream: TextIO | None = None,
     now: Callable[[], float] = time.monotonic,
 ) -> None:
     """Send every logger of the process to one stream; calling it again replaces what was there.
@@ -51,6 +51,8 @@ def configure(
         debug, info, warning or error.
     style
         One line of text, or one JSON object a line.
+    stream
+        Standard error unless given.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())

@@ -45,7 +45,15 @@ def test_every_stage_of_the_loop_has_a_deadline_shorter_than_the_turn():
     assert all(DEADLINES[stage] < DEADLINES["turn"] for stage in STAGES)
 
 
-@pytest.mark.parametrize("part", DEADLINES.keys() - {"turn"})
+def test_a_longer_deadline_for_a_part_makes_the_turn_longer():
+    watch = Watch(deadlines={"deliver": 5000.0})
+    watch.report(5, 0)
+    with watch.supervisor.busy("deliver"):
+        watch.now += 5001.0
+        assert watch.parts() == ["deliver"]
+
+
+@pytest.mark.parametrize("part", sorted(DEADLINES.keys() - {"turn"}))
 def test_a_part_past_its_deadline_is_named(watch, part):
     with watch.supervisor.busy(part):
         watch.now += DEADLINES[part]

@@ -7,12 +7,11 @@ import statistics
 import time
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from streamgmm.errors import ConfigError, StopError
 from streamgmm.records import Report, TopicPartition
 from streamgmm.supervisor import Stuck
-from streamgmm.telemetry import Board, Metrics, Server, Telemetry, routes, version_info
+from streamgmm.telemetry import Server, build
 from streamgmm.telemetry.http import parse_listen
 
 
@@ -21,20 +20,15 @@ class Site:
 
     def __init__(self):
         self.stuck = []
-        registry = CollectorRegistry()
-        board = Board(version="1", config={"a": 1}, sinks=["s"], stuck=lambda: self.stuck)
-        metrics = Metrics(
-            registry=registry,
+        self.telemetry, self.table = build(
+            config={"a": 1},
             target_rate=0.01,
             topics=["t"],
             sinks=["s"],
             members=["single"],
             fields=["x"],
-            version_info=version_info(),
-            ready=lambda: board.health().ready,
+            stuck=lambda: self.stuck,
         )
-        self.telemetry = Telemetry(metrics, board)
-        self.table = routes(registry, board)
         self.server = Server("127.0.0.1:0", self.table)
         self.address = self.server.start()
 
@@ -76,6 +70,7 @@ def test_metrics_speak_both_formats(site):
     _, headers, text = site.ask("/metrics", Accept="application/openmetrics-text; version=1.0.0")
     assert headers["Content-Type"].startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
+    assert "process_resident_memory_bytes" in text
 
 
 def test_status_and_index(site):
@@ -181,14 +176,6 @@ def test_start_stop_and_stop_again():
     assert server.stop(5.0)
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((host, port), timeout=1)
-
-
-def test_the_address_is_logged(caplog):
-    server = Server("127.0.0.1:0", {})
-    with caplog.at_level("INFO"):
-        host, port = server.start()
-    server.stop(5.0)
-    assert f"http listening on http://{host}:{port}" in caplog.text
 
 
 def test_a_taken_port_says_so(site):

@@ -16,7 +16,7 @@ class Log:
         self.now = 0.0
 
     def configure(self, style="text", level="info"):
-        configure(level=level, style=style, stream=self.stream, now=lambda: self.now)
+        configure(level, style, stream=self.stream, now=lambda: self.now)
         return logging.getLogger("streamgmm.test")
 
     def lines(self):
