@@ -1,0 +1,166 @@
+"""What each derived column says, and what it refuses to be built from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from streamgmm import registry
+from streamgmm.errors import ConfigError
+from streamgmm.features import Pipeline
+
+NAN = np.nan
+NAMES = ("a", "b")
+
+
+def apply(
+    spec: dict[str, object], X: list[list[float]], slot: list[int] | None = None
+) -> tuple[tuple[str, ...], object]:
+    pipeline = Pipeline.build([spec], NAMES)
+    out = pipeline.apply(np.array(X, dtype=float), None if slot is None else np.array(slot, dtype=np.int32))
+    return pipeline.names, out
+
+
+def test_select_keeps_orders_and_renames():
+    names, out = apply({"type": "select", "fields": ["b", "a"], "rename": {"b": "load"}}, [[1, 2]])
+    assert names == ("load", "a")
+    assert out.tolist() == [[2, 1]]
+    assert out.flags.c_contiguous
+
+
+def test_log_keeps_the_sign_and_what_is_missing():
+    names, out = apply(
+        {"type": "log", "fields": ["b"]}, [[1, np.e - 1], [1, 1 - np.e], [1, 0], [1, NAN], [1, -1.7e308]]
+    )
+    assert names == NAMES
+    np.testing.assert_allclose(out[:, 1], [1, -1, 0, NAN, -np.log(1.7e308)])
+    assert (out[:, 0] == 1).all()
+
+
+def test_clip_limits_on_one_side_or_both():
+    rows = [[-5, 0], [0, 0], [5, 0], [NAN, 0]]
+    for options, expected in (({"min": -1}, [-1, 0, 5, NAN]), ({"max": 1, "min": -1.5}, [-1.5, 0, 1, NAN])):
+        _, out = apply({"type": "clip", "fields": ["a"], **options}, rows)
+        np.testing.assert_array_equal(out[:, 0], expected)
+
+
+def test_difference_is_zero_at_first_and_spans_gaps():
+    names, out = apply({"type": "difference", "fields": ["a"]}, [[1, 0], [4, 0], [NAN, 0], [5, 0], [5, NAN]])
+    assert names == ("a", "b", "a.difference")
+    np.testing.assert_array_equal(out[:, 2], [0, 3, NAN, 1, 0])
+
+
+def test_difference_never_overflows_to_infinity():
+    _, out = apply({"type": "difference", "fields": ["a"]}, [[-1.7e308, 0], [1.7e308, 0]])
+    assert np.isfinite(out).all()
+
+
+def test_lag_gives_own_values_until_there_is_a_past():
+    names, out = apply({"type": "lag", "fields": ["a"], "steps": 2}, [[1, 0], [2, 0], [NAN, 0], [4, 0], [5, 0]])
+    assert names == ("a", "b", "a.lag2")
+    np.testing.assert_array_equal(out[:, 2], [1, 2, 1, 2, 2])
+    assert apply({"type": "lag", "fields": ["a"]}, [[1, 0]])[0][-1] == "a.lag"
+
+
+def test_ewma_measures_against_the_rows_before():
+    names, out = apply({"type": "ewma", "fields": ["a"], "half_life": 1}, [[4, 0], [8, 0], [NAN, 0], [8, 0], [8, 0]])
+    assert names[-1] == "a.ewma"
+    np.testing.assert_allclose(out[:, 2], [0, 4, NAN, 2, 1])
+
+
+def test_a_half_life_is_one():
+    steps = 50
+    _, out = apply({"type": "ewma", "fields": ["a"], "half_life": steps}, [[0, 0]] + [[1, 0]] * (steps + 1))
+    assert out[-1, 2] == pytest.approx(0.5)
+
+
+def test_ewma_survives_what_overflows():
+    _, out = apply(
+        {"type": "ewma", "fields": ["a"], "half_life": 2}, [[-1.7e308, 0], [1.7e308, 0], [-1.7e308, 0], [0, 0]]
+    )
+    assert np.isfinite(out).all()
+
+
+@pytest.mark.parametrize("kind", ["difference", "lag", "ewma"])
+def test_every_slot_has_a_past_of_its_own(kind, rng):
+    X = rng.normal(size=(60, 2))
+    slot = rng.integers(3, size=60)
+    spec = {"type": kind, "fields": ["a", "b"]}
+    _, mixed = apply(spec, X, slot)
+    for one in range(3):
+        np.testing.assert_array_equal(mixed[slot == one], apply(spec, X[slot == one])[1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"type": "log", "fields": ["c"]}, "no column 'c'"),
+        ({"type": "log", "fields": []}, "list of column names"),
+        ({"type": "log"}, "list of column names"),
+        ({"type": "log", "fields": "a"}, "list of column names"),
+        ({"type": "log", "fields": ["a", "a"]}, "named twice"),
+        ({"type": "log", "fields": ["a"], "base": 2}, "unknown option 'base'"),
+        ({"type": "lag", "fields": ["a"], "step": 2}, "did you mean 'steps'"),
+        ({"type": "lag", "fields": ["a"], "steps": 0}, "from 1 on, got 0"),
+        ({"type": "lag", "fields": ["a"], "steps": True}, "from 1 on, got True"),
+        ({"type": "clip", "fields": ["a"]}, "needs min"),
+        ({"type": "clip", "fields": ["a"], "min": 2, "max": 1}, "must be below"),
+        ({"type": "clip", "fields": ["a"], "min": "low"}, "finite number"),
+        ({"type": "ewma", "fields": ["a"], "half_life": 0}, "above 0"),
+        ({"type": "ewma", "fields": ["a"], "half_life": float("inf")}, "above 0"),
+        ({"type": "select", "fields": ["a"], "rename": {"b": "c"}}, "not kept"),
+        ({"type": "select", "fields": ["a", "b"], "rename": {"b": "a"}}, "same name"),
+        ({"type": "nothing", "fields": ["a"]}, "not one of the features"),
+    ],
+)
+def test_a_wrong_spec_is_refused_with_its_position(spec, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Pipeline.build([{"type": "log", "fields": ["a"]}, spec], NAMES)
+    assert "features[1]" in str(caught.value)
+
+
+def test_a_derived_column_is_not_made_twice():
+    spec = {"type": "difference", "fields": ["a"]}
+    with pytest.raises(ConfigError, match=r"already a column 'a\.difference'"):
+        Pipeline.build([spec, spec], NAMES)
+
+
+def test_a_pipeline_hands_names_and_columns_on():
+    pipeline = Pipeline.build(
+        [
+            {"type": "difference", "fields": ["a"]},
+            {"type": "log", "fields": ["a.difference"]},
+            {"type": "select", "fields": ["a.difference", "b"]},
+        ],
+        NAMES,
+    )
+    assert pipeline.names == ("a.difference", "b")
+    assert pipeline.n_inputs == 2
+    np.testing.assert_allclose(pipeline.apply(np.array([[0.0, 1], [1, 1]])), [[0, 1], [np.log(2), 1]])
+
+
+def test_identity_changes_nothing(rng):
+    X = rng.normal(size=(3, 2))
+    pipeline = Pipeline.identity(NAMES)
+    assert pipeline.apply(X) is X
+    assert pipeline.names == NAMES
+    assert pipeline.state() == {}
+    pipeline.restore({})
+
+
+def test_a_state_is_not_changed_by_what_comes_after(rng):
+    specs = [{"type": kind, "fields": ["a"]} for kind in ("difference", "lag", "ewma")]
+    pipeline = Pipeline.build(specs, NAMES)
+    pipeline.apply(rng.normal(size=(5, 2)))
+    state = pipeline.state()
+    frozen = {key: value.copy() for key, value in state.items()}
+    X = rng.normal(size=(5, 2))
+    first = pipeline.apply(X)
+    for key, value in frozen.items():
+        np.testing.assert_array_equal(state[key], value)
+    pipeline.restore(state)
+    np.testing.assert_array_equal(pipeline.apply(X), first)
+
+
+def test_every_member_is_tried_here():
+    assert registry.names("features") == ("clip", "difference", "ewma", "lag", "log", "select")
