@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # What JSON calls a number is copied digit by digit; the rest of what a spreadsheet calls one goes through float.
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
-_LOOSE_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_LOOSE_NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _INFINITIES = {
     f"{sign}{word}": f"{json_sign}Infinity"
     for sign, json_sign in (("", ""), ("+", ""), ("-", "-"))

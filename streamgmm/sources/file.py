@@ -78,23 +78,16 @@ class FileSource:
 
     def start(self, resume: Resume) -> None:
         """Open the file and go to the committed offset."""
+        committed = read_offset(self._offsets, self._path.name)
         try:
             self._file = self._path.open("rb")
         except OSError as error:
             raise StopError(f"cannot read {self._path}: {error.strerror}") from error
-        if self._csv:
-            self._header = cells(self._file.readline(self._settings.max_bytes).decode("utf-8-sig", "replace")) or ()
-        self._byte = self._counted = self._file.tell()
-        self._end_byte = self._size()
-        self._count_lines()
-        self._highwater += self._ends_midline()
-        committed = read_offset(self._offsets, self._path.name)
-        self._start = (
-            Start(0, 0, 0, 0)
-            if committed is None
-            else start_at(resume.covered.get(self._partition), committed, resume.max_replay)
-        )
-        self._skip_to(self._start.offset)
+        try:
+            self._go_to_start(committed, resume)
+        except StopError:
+            self.close(0.0)
+            raise
         self._rebalances.append(Rebalance("assigned", (self._partition,)))
 
     def poll(self, timeout: float) -> RecordBatch:
@@ -143,6 +136,21 @@ class FileSource:
             self._file.close()
             self._file = None
         self._wake.set()
+
+    def _go_to_start(self, committed: int | None, resume: Resume) -> None:
+        assert self._file is not None  # noqa: S101 - just opened
+        if self._csv:
+            self._header = cells(self._file.readline(self._settings.max_bytes).decode("utf-8-sig", "replace")) or ()
+        self._byte = self._counted = self._file.tell()
+        self._end_byte = self._size()
+        self._count_lines()
+        self._highwater += self._ends_midline()
+        self._start = (
+            Start(0, 0, 0, 0)
+            if committed is None
+            else start_at(resume.covered.get(self._partition), committed, resume.max_replay)
+        )
+        self._skip_to(self._start.offset)
 
     def _block(self) -> RecordBatch:
         self._count_lines()
