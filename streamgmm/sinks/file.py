@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamgmm.errors import StopError
-from streamgmm.sinks._rendering import text_or_base64
+from streamgmm.sinks._rendering import REASON_HEADER, text_or_base64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,13 +36,10 @@ class FileSettings:
         The file; its folder must be there.
     name
         In metrics and logs.
-    envelope
-        Write every record as an envelope: for dead letters.
     """
 
     path: Path
     name: str = "file"
-    envelope: bool = False
 
 
 def build(settings: FileSettings) -> FileSink:
@@ -62,13 +59,12 @@ class FileSink:
     def __init__(self, settings: FileSettings) -> None:
         self.name = settings.name
         self._path = Path(settings.path)
-        self._envelope = settings.envelope
         self._pending: list[bytes] = []
         self._descriptor: int | None = self._open()
 
     def write(self, records: Sequence[OutputRecord]) -> None:
         """Accept records; nothing touches the disk before `flush`."""
-        self._pending.extend(line(record, envelope=self._envelope) for record in records)
+        self._pending.extend(line(record) for record in records)
 
     def flush(self, timeout: float) -> bool:  # noqa: ARG002 - a write to disk cannot be given up half-way
         """Append and fsync what was accepted; False where the disk refused, and the file is as it was before."""
@@ -124,11 +120,12 @@ class FileSink:
         return self._descriptor
 
 
-def line(record: OutputRecord, *, envelope: bool = False) -> bytes:
+def line(record: OutputRecord) -> bytes:
     """Return the line that a record becomes, line feed included."""
     text = text_or_base64(record.value)
     one_line = isinstance(text, str) and "\n" not in text and "\r" not in text
-    if one_line and not envelope and record.topic is None:
+    dead_letter = any(name == REASON_HEADER for name, _ in record.headers)
+    if one_line and not dead_letter and record.topic is None:
         return record.value + b"\n"
     enveloped = {
         "topic": record.topic,

@@ -59,17 +59,17 @@ def test_a_dead_letter_keeps_bytes_key_and_headers(path):
 
 
 @pytest.mark.parametrize(
-    ("record", "settings"),
+    "record",
     [
-        (OutputRecord(b"two\nlines"), {}),
-        (OutputRecord(b"carriage\rreturn"), {}),
-        (OutputRecord(b"\xff"), {}),
-        (OutputRecord(b"plain", topic="other"), {}),
-        (OutputRecord(b"plain"), {"envelope": True}),
+        OutputRecord(b"two\nlines"),
+        OutputRecord(b"carriage\rreturn"),
+        OutputRecord(b"\xff"),
+        OutputRecord(b"plain", topic="other"),
+        OutputRecord(b"plain", None, (("streamgmm-reason", b"schema"),)),
     ],
 )
-def test_what_is_not_one_plain_line_goes_into_an_envelope(path, record, settings):
-    sink = open_sink(path, **settings)
+def test_what_is_not_one_plain_line_goes_into_an_envelope(path, record):
+    sink = open_sink(path)
     sink.write([record])
     sink.close(1)
     (line,) = path.read_bytes().splitlines()
