@@ -57,8 +57,8 @@ class Document:
         The source text; empty for a mapping that was handed over.
     marks
         Where each path stands: its key in a mapping, its value in a sequence.
-    spans
-        Start and end of every scalar, keys and values, with the path it belongs to.
+    spans, keys
+        Start and end of every scalar value and of every key, with its path.
     written
         The text before `${...}` was replaced, where it was.
     unread
@@ -69,6 +69,7 @@ class Document:
     lines: list[str] = field(default_factory=list)
     marks: dict[Path, Mark] = field(default_factory=dict)
     spans: list[tuple[Path, Mark, Mark]] = field(default_factory=list)
+    keys: list[tuple[Path, Mark, Mark]] = field(default_factory=list)
     written: dict[Path, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     unread: bool = False
@@ -142,7 +143,10 @@ class _Reader:
             for event in yaml.parse(text, Loader=yaml.SafeLoader):
                 self._take(event)
         except yaml.MarkedYAMLError as error:
-            self._stop(_sentence(error), error.problem_mark or error.context_mark)
+            unclosed = "end of stream" in str(error.problem)  # what was opened, and not the end of the file
+            at = (unclosed and error.context_mark) or error.problem_mark
+            reference = at is not None and at.line < len(self.document.lines) and "${" in self.document.lines[at.line]
+            self._stop(_sentence(error) + ("; quote ${...} inside { } and [ ]" if reference else ""), at)
         except ReaderError as error:
             before = _LINE_BREAK.split(text[: error.position])
             self._stop("not valid YAML: a character that is not allowed", Mark(len(before) - 1, len(before[-1])))
@@ -202,9 +206,7 @@ class _Reader:
             self._refuse(event, "a key must be a word")
         frame.key = key = event.value
         start, end = _marks(event)
-        if not re.fullmatch(r"[\w.-]+", key):
-            # "password:secret" without a blank is a key: it must be possible to hide it.
-            self.document.spans.append(((*frame.path, key), start, end))
+        self.document.keys.append(((*frame.path, key), start, end))
         if key == "<<" and event.implicit[0]:
             self._refuse(event, "merge keys are not read here; write the values out")
         if key in frame.keys:

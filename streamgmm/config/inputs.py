@@ -64,12 +64,16 @@ class KafkaSource(Section):
 
 
 class FileSource(Section):
-    """A file of records, read once from its beginning."""
+    """A file of records, one a line; what is appended while it is read is read as well."""
 
     type: Literal["file"]
     """Kind of source."""
     path: FilePath
     """The file to read."""
+    format: Literal["jsonl", "csv"] | None = None
+    """JSON lines, or CSV with a header; by the file's ending where absent."""
+    offsets_path: FilePath | None = None
+    """Where the committed offset is kept; `<path>.offsets.json` where absent."""
 
 
 Source: TypeAlias = Annotated[Annotated[KafkaSource | FileSource, Field(discriminator="type")], default_type("kafka")]

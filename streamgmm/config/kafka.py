@@ -120,8 +120,6 @@ class ProducerClient(Section):
     """How long a record waits for others to share its request."""
     batch_size: Bytes = Field(default=65_536, ge=0)
     """Most bytes of one record batch."""
-    buffer_memory: Bytes = Field(default=32 * 2**20, ge=2**20)
-    """Most bytes that wait to be sent."""
     max_request_size: Bytes = Field(default=2**20, ge=1024)
     """Most bytes of one request; a topic's `max.message.bytes` must allow it."""
     request_timeout_ms: Int = Field(default=30_000, ge=1_000)

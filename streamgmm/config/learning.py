@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Model(Section):
-    """The mixture."""
+    """Size and shape of the mixture."""
 
     n_components: Int = Field(default=4, ge=1, le=256)
     """Number of Gaussians."""
@@ -29,7 +29,7 @@ class Window(Section):
 
     records: Int = Field(default=1000, ge=10, le=10_000_000)
     """Most rows."""
-    span: Seconds = Field(default=600.0, gt=0)
+    span: Seconds = 600.0
     """Event time that the window covers on a fast stream: rows then enter by a repeatable thinning."""
 
 
@@ -38,12 +38,12 @@ class RefitEvery(Section):
 
     records: Int = Field(default=2000, ge=10)
     """Learnt rows."""
-    duration: Annotated[Seconds, Field(gt=0)] | None = None
+    duration: Seconds | None = None
     """Event time; absent: rows alone decide."""
 
 
 class Learning(Section):
-    """How and when the detector learns."""
+    """The detector's memory and its schedules."""
 
     window: Window = Window()
     """What it remembers."""
@@ -57,7 +57,7 @@ class Learning(Section):
     """Learnt rows between two moments at which anything may change."""
     challenger_every: Int = Field(default=5, ge=0)
     """Every how many refits a cold start may challenge the warm one; 0 = never."""
-    refit_deadline: Seconds = Field(default=60.0, gt=0)
+    refit_deadline: Seconds = 60.0
     """How long a fit may take; it is refused afterwards (`deadline`)."""
     seed: Int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random choice."""
@@ -68,9 +68,10 @@ class Learning(Section):
             yield Rule(
                 ("min_records",),
                 f"min_records ({self.min_records}) is above window.records ({self.window.records}): "
-                "no first fit could ever start",
+                "no first fit could ever start; lower it, or raise the window",
             )
-        for path, rows in ((("refresh_every",), self.refresh_every), (("refit_every",), self.refit_every.records)):
+        scheduled = {("refresh_every",): self.refresh_every, ("refit_every", "records"): self.refit_every.records}
+        for path, rows in scheduled.items():
             if rows < self.step:
                 yield Rule(
                     path, f"{path[0]} ({rows}) is below step ({self.step}), and nothing changes between step ends"
@@ -80,7 +81,7 @@ class Learning(Section):
 class IncidentGap(Section):
     """Flagged rows that follow each other within this are one incident."""
 
-    duration: Seconds = Field(default=300.0, gt=0)
+    duration: Seconds = 300.0
     """Event time."""
     records: Int = Field(default=100, ge=1)
     """Rows, where there is no event time."""
@@ -94,7 +95,7 @@ Gap: TypeAlias = Annotated[IncidentGap, BeforeValidator(_gap, json_schema_input_
 
 
 class Detection(Section):
-    """What is flagged."""
+    """Which rows are flagged, and which belong together."""
 
     target_rate: Float = Field(default=0.001, gt=0, le=0.5)
     """Share of rows to flag."""

@@ -86,11 +86,11 @@ DeadLetters: TypeAlias = Annotated[
 
 
 class State(Section):
-    """Snapshots: what a restart continues from."""
+    """Where and when snapshots are written."""
 
     dir: FilePath = Field(default="./state", validate_default=True)
     """Where snapshots are kept; one daemon owns it."""
-    interval: Seconds = Field(default=60.0, gt=0)
+    interval: Seconds = 60.0
     """Time between snapshots; promotions and SIGTERM save as well."""
     on_mismatch: Literal["stop", "cold_start"] = "stop"
     """What to do with a snapshot of other features or another codec."""
@@ -119,7 +119,7 @@ class Http(Section):
 
 
 class Logging(Section):
-    """What is logged, to stderr."""
+    """Severity and shape of log lines."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severity that is logged."""
@@ -128,7 +128,7 @@ class Logging(Section):
 
 
 class Limits(Section):
-    """Bounds of memory and time."""
+    """How much and how long at most."""
 
     batch_rows: Int = Field(default=10_000, ge=1, le=10_000_000)
     """Most records that one turn of the loop takes."""
@@ -138,15 +138,13 @@ class Limits(Section):
     """A larger record is rejected (`oversize`)."""
     calibration_rows: Int = Field(default=1_000_000, ge=1000, le=100_000_000)
     """Most scores in the calibration buffer."""
-    commit_interval: Seconds = Field(default=1.0, ge=0, le=60)
-    """Time between two commits of flushed offsets; 0 commits after every turn of the loop."""
-    loop_deadline: Seconds = Field(default=60.0, gt=0)
-    """A turn of the loop that takes longer ends in a restart."""
-    stall_deadline: Seconds = Field(default=120.0, gt=0)
-    """A partition with lag and without progress for longer ends in a restart."""
-    sink_deadline: Seconds = Field(default=120.0, gt=0)
-    """A sink that takes nothing for longer ends in a restart."""
-    shutdown: Seconds = Field(default=25.0, gt=0)
+    loop_deadline: Seconds = 60.0
+    """A turn of the loop that takes longer ends the process with exit code 1, for a restart."""
+    stall_deadline: Seconds = 600.0
+    """A partition with lag and without progress for longer ends the process with exit code 1, for a restart."""
+    sink_deadline: Seconds = 300.0
+    """A sink that takes nothing for longer ends the process with exit code 1, for a restart."""
+    shutdown: Seconds = 25.0
     """Time for an orderly stop."""
 
     def rules(self) -> Iterator[Rule]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 50
 MOST_CHARACTERS = 60
-SOURCE_WIDTH = 100
+SOURCE_WIDTH = 120
 # Known to the public contract, and not to this version.
 LATER = {
     ("replicas",),
@@ -51,6 +51,8 @@ def of_validation(error: ValidationError, document: Document, root: type[Section
 
 def _problems(detail: ErrorDetails, document: Document, root: type[Section]) -> Iterator[Problem]:
     path = _known_path(detail["loc"], document.data)
+    if detail["type"] == "too_short" and _value_at(path, document.data):
+        return  # items that are wrong are reported themselves; pydantic counts them as absent
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "rules":
         for rule in context["broken"]:
@@ -104,6 +106,8 @@ def _sentence(detail: ErrorDetails) -> str:
         return 'the key "type" is required here'
     if detail["type"] in {"model_type", "model_attributes_type", "dict_type"}:
         return "should be a mapping of keys"
+    if detail["type"] == "too_short":
+        return "should name at least one"
     if detail["type"] in {"tuple_type", "list_type"}:
         return "should be a list"
     return re.sub(r"^(Value error, |Input |Tuple |List )", "", detail["msg"])
@@ -143,6 +147,13 @@ def is_secret(path: Path) -> bool:
     return any(isinstance(key, str) and key not in _NOT_SECRET and _SECRET.search(key) for key in path)
 
 
+def is_secret_key(path: Path) -> bool:
+    """Return whether even a key must not be shown: it stands inside a secret, or was glued to one by a lost blank."""
+    key = str(path[-1])
+    glued = _SECRET.search(key) is not None and not re.fullmatch(r"[\w.-]+", key)
+    return glued or (path[-2:-1] != ("security",) and is_secret(path[:-1]))
+
+
 def _got(path: Path, document: Document) -> str:
     shown: object = document.written.get(path) or _value_at(path, document.data)
     if is_secret(path) or isinstance(shown, (dict, list)):
@@ -155,54 +166,60 @@ def listing(name: str, problems: Sequence[Problem], document: Document) -> str:
     """Return every problem as `file:line:column: path: message`, with its source line and a caret."""
     placed = [(problem, problem.mark or document.mark(problem.path)) for problem in problems]
     placed.sort(key=lambda item: item[1] or (0, 0))
-    lines = _masked(document)
-    entries = [_entry(name, problem, mark, lines, document.unread) for problem, mark in placed[:MOST_PROBLEMS]]
+    entries = [_entry(name, problem, mark, document) for problem, mark in placed[:MOST_PROBLEMS]]
     if len(placed) > MOST_PROBLEMS:
         entries.append(f"… and {len(placed) - MOST_PROBLEMS} more")
     return "\n".join(entries).encode("utf-8", "backslashreplace").decode()
 
 
-def _entry(name: str, problem: Problem, mark: Mark | None, lines: list[str], unread: bool) -> str:
-    dotted = ".".join(_shown_key(str(part)) for part in problem.path)
-    where = name if mark is None or not lines else f"{name}:{mark.line + 1}:{mark.column + 1}"
-    head = ": ".join(part for part in (where, dotted, problem.message) if part)
-    if mark is None or mark.line >= len(lines):
+def _entry(name: str, problem: Problem, mark: Mark | None, document: Document) -> str:
+    where = name if mark is None or not document.lines else f"{name}:{mark.line + 1}:{mark.column + 1}"
+    head = ": ".join(part for part in (where, _dotted(problem.path), problem.message) if part)
+    if mark is None or mark.line >= len(document.lines):
         return head
-    first = max(0, mark.column - SOURCE_WIDTH // 2)
-    # Where the text was not read to its end, nobody knows which values are secret: go by the look of the keys.
-    whole = _blot_by_key(lines[mark.line], _key_above(lines, mark.line)) if unread else lines[mark.line]
-    source = _printable(whole[first : first + SOURCE_WIDTH])
-    return f"{head}\n{mark.line + 1:>6} | {source}\n       | {' ' * (mark.column - first)}^"
+    source, column = _masked(document, mark)
+    if len(source) > SOURCE_WIDTH:
+        first = max(0, column - SOURCE_WIDTH // 2)
+        source, column = source[first : first + SOURCE_WIDTH], column - first
+    return f"{head}\n{mark.line + 1:>6} | {_printable(source)}\n       | {' ' * column}^"
 
 
-def _shown_key(text: str) -> str:
-    if _SECRET.search(text) and not re.fullmatch(r"[\w.-]+", text):
-        return _HIDDEN
-    return _printable(text[:MOST_CHARACTERS])
+def _dotted(path: Path) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else "." + _shown_key(path[: i + 1]) for i, part in enumerate(path))
+    return "".join(parts).removeprefix(".")
+
+
+def _shown_key(path: Path) -> str:
+    return _HIDDEN if is_secret_key(path) else _printable(str(path[-1])[:MOST_CHARACTERS])
 
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _masked(document: Document) -> list[str]:
-    """Return the source lines with every secret blotted out; columns stay as they are."""
-    lines = list(document.lines)
-    for path, start, end in document.spans:
-        if is_secret(path):
-            _blot(lines, start, end)
-    return lines
+def _masked(document: Document, mark: Mark) -> tuple[str, int]:
+    """Return a source line without its secrets, and where the marked column stands in it then."""
+    line, column = document.lines[mark.line], mark.column
+    for first, last in sorted(_secret_spans(document, mark.line), reverse=True):
+        line = line[:first] + _HIDDEN + line[last:]
+        column += len(_HIDDEN) - (last - first) if column >= last else 0
+    # Where the text was not read to its end, nobody knows which values are secret: go by the look of the keys.
+    shown = _hidden_by_key(line, _key_above(document.lines, mark.line)) if document.unread else line
+    return shown, column if shown == line else min(column, len(shown) - len(_HIDDEN))
 
 
-def _blot(lines: list[str], start: Mark, end: Mark) -> None:
-    for number in range(start.line, min(end.line + 1, len(lines))):
-        line = lines[number]
-        first = start.column if number == start.line else 0
-        last = end.column if number == end.line else len(line)
-        lines[number] = line[:first] + "*" * (last - first) + line[last:]
+def _secret_spans(document: Document, number: int) -> Iterator[tuple[int, int]]:
+    values = ((start, end) for path, start, end in document.spans if is_secret(path))
+    keys = ((start, end) for path, start, end in document.keys if is_secret_key(path))
+    for start, end in (*values, *keys):
+        if start.line <= number <= end.line:
+            first = start.column if number == start.line else 0
+            last = end.column if number == end.line else len(document.lines[number])
+            if last > first:
+                yield first, last
 
 
-def _blot_by_key(line: str, key_above: str) -> str:
+def _hidden_by_key(line: str, key_above: str) -> str:
     match = _SECRET.search(line)
     if match:
         colon = line.find(":", match.end())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from streamgmm.config.inputs import Codec, Feature, FileSource, KafkaSource, Source
+from streamgmm.config.inputs import Codec, Feature, FileSource, KafkaSource, PackedCodec, Source
 from streamgmm.config.learning import Detection, Learning, Model
 from streamgmm.config.outputs import (
     DeadLetters,
@@ -119,6 +119,8 @@ class Config(Section):
                     yield Rule(("dead_letters",), f'the key "{key}" is required here: the source is a file')
 
     def _file_rules(self) -> Iterator[Rule]:
+        if isinstance(self.source, FileSource) and isinstance(self.codec, PackedCodec):
+            yield Rule(("codec", "type"), f"a file source holds lines of text, and {self.codec.type} is not text")
         used: list[tuple[tuple[str | int, ...], Path]] = []
         used += [(("source", "path"), self.source.path)] if isinstance(self.source, FileSource) else []
         used += [(("sinks", i, "path"), s.path) for i, s in enumerate(self.sinks) if isinstance(s, FileSink)]

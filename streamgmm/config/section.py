@@ -124,18 +124,20 @@ def _secret(value: object) -> object:
 
 
 Seconds: TypeAlias = Annotated[
-    float, BeforeValidator(_seconds, json_schema_input_type=Annotated[float, Field(ge=0)] | str)
+    float,
+    Field(gt=0),
+    BeforeValidator(_seconds, json_schema_input_type=Annotated[float, Field(gt=0)] | str),
 ]
 Bytes: TypeAlias = Annotated[int, BeforeValidator(_bytes, json_schema_input_type=int | str)]
-Int: TypeAlias = Annotated[int, BeforeValidator(_no_bool, json_schema_input_type=int)]
-Float: TypeAlias = Annotated[float, BeforeValidator(_no_bool, json_schema_input_type=float)]
-Text: TypeAlias = Annotated[str, BeforeValidator(_text, json_schema_input_type=str)]
-FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path, json_schema_input_type=str)]
-Topic: TypeAlias = Annotated[str, BeforeValidator(_topic, json_schema_input_type=str)]
+Int: TypeAlias = Annotated[int, BeforeValidator(_no_bool)]
+Float: TypeAlias = Annotated[float, BeforeValidator(_no_bool)]
+Text: TypeAlias = Annotated[str, BeforeValidator(_text)]
+FilePath: TypeAlias = Annotated[Path, BeforeValidator(_path)]
+Topic: TypeAlias = Annotated[str, BeforeValidator(_topic)]
 Servers: TypeAlias = Annotated[
     tuple[str, ...], BeforeValidator(_servers, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)])
 ]
-Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_secret, json_schema_input_type=str)]
+Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_secret)]
 Emit: TypeAlias = Literal["anomalies", "all"]
 
 
