@@ -40,7 +40,7 @@ class Member:
 
     def log_density(self, X: Floats) -> Floats:
         """Return the log-density of each row, nats per unit of the columns: (n, d) → (n,)."""
-        return log_density(self.mixture, self.view.apply(X)) + self.view.log_jacobian
+        return log_density(self.mixture, self.view.apply(X), invariant=True) + self.view.log_jacobian
 
     def explain(self, x: Floats) -> Attribution:
         """Attribute rows (n, d) to features: expected and stddev in the units of the columns.
