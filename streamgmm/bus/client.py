@@ -306,3 +306,18 @@ def call_with_budget(close: Callable[..., None], **budget: float) -> None:
         close(**budget)
     except Exception:
         logging.getLogger(__name__).warning("closing a Kafka client failed", exc_info=True)
+
+
+def close_producer(producer: Client, timeout: float) -> None:
+    """Close a producer within the time; what it still holds then is dropped."""
+    try:
+        producer.close(timeout=timeout)
+    except errors.KafkaError:
+        # Its own close gives up at its flush, and would leave the sender thread trying for ever.
+        producer._sender.force_close()  # noqa: SLF001 - there is no public way past a failed flush
+        producer._sender.join(1.0)  # noqa: SLF001
+
+
+def metadata_age_mark(producer: Client) -> float:
+    """Return when (seconds, on kafka-python's clock) brokers last answered with metadata."""
+    return float(producer._metadata._last_successful_refresh_ms) / 1000  # noqa: SLF001 - not told otherwise
