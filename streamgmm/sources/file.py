@@ -107,6 +107,9 @@ class FileSource:
         """Return where the file is read from."""
         return {} if self._start is None else {self._partition: self._start}
 
+    def flushed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Do nothing: a file is never revoked."""
+
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Store the offset, durably."""
         if self._partition in offsets:
@@ -145,11 +148,11 @@ class FileSource:
         self._end_byte = self._size()
         self._count_lines()
         self._highwater += self._ends_midline()
-        self._start = (
-            Start(0, 0, 0, 0)
-            if committed is None
-            else start_at(resume.covered.get(self._partition), committed, resume.max_replay)
-        )
+        covered = resume.covered.get(self._partition)
+        if committed is None:
+            # Offsets that are gone while a snapshot is there: all before it had been committed.
+            committed = 0 if covered is None else covered.offset
+        self._start = start_at(covered, committed, resume.max_replay)
         self._skip_to(self._start.offset)
 
     def _block(self) -> RecordBatch:

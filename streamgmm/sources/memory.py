@@ -73,6 +73,7 @@ class MemorySource:
         self._starts: dict[TopicPartition, Start] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._rebalances: list[Rebalance] = []
+        self._flushed: dict[TopicPartition, int] = {}
         self._polls = 0
         self._paused = False
         self._closed = False
@@ -87,6 +88,9 @@ class MemorySource:
 
     def rebalance(self, event: Rebalance) -> None:
         """Change the assignment now; `rebalances` reports it."""
+        flushed = {tp: offset for tp in event.partitions if (offset := self._flushed.pop(tp, None)) is not None}
+        if flushed and event.event == "revoked":
+            self._log.commit(flushed)
         for tp in event.partitions:
             if event.event == "assigned":
                 self._starts[tp] = self._start(tp)
@@ -113,6 +117,10 @@ class MemorySource:
     def starts(self) -> Mapping[TopicPartition, Start]:
         """Return where each assigned partition started."""
         return dict(self._starts)
+
+    def flushed(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Note what delivery has flushed: committed at once when a partition is revoked, and not when it is lost."""
+        self._flushed |= offsets
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
         """Store offsets; refused as a whole when one of the partitions is no longer ours."""
@@ -144,11 +152,14 @@ class MemorySource:
             self._log.changed.notify_all()
 
     def _start(self, tp: TopicPartition) -> Start:
-        committed = self._log.committed.get(tp)
-        if committed is None:
-            offset = 0 if self._settings.auto_offset_reset == "earliest" else self._log.end(tp)
-            return Start(offset, 0, offset, 0)
-        return start_at(self._covered.covered.get(tp), committed, self._covered.max_replay)
+        committed, covered = self._log.committed.get(tp), self._covered.covered.get(tp)
+        if committed is not None:
+            return start_at(covered, committed, self._covered.max_replay)
+        if covered is not None:
+            # The group forgot, the snapshot did not: all before it had been committed.
+            return Start(covered.offset, covered.row, covered.offset, 0)
+        offset = 0 if self._settings.auto_offset_reset == "earliest" else self._log.end(tp)
+        return Start(offset, 0, offset, 0)
 
     def _readable(self) -> list[TopicPartition]:
         """Return the partitions with something to read, lowest offset first."""

@@ -139,6 +139,23 @@ def test_lost_takes_everything_and_refuses_commits():
     assert log.committed == {}
 
 
+@pytest.mark.parametrize(("event", "committed"), [("revoked", {A: 2}), ("lost", {})])
+def test_what_was_flushed_is_committed_on_revoke_and_not_on_loss(event, committed):
+    log = log_of(a=list("uvw"), b=["x"])
+    source = started(log)
+    source.flushed({A: 1, B: 1})
+    source.flushed({A: 2})
+    source.rebalance(Rebalance(event, (A,)))
+    assert log.committed == committed
+    source.rebalance(Rebalance(event, (A,)))
+    assert len(log.commits) <= 1
+
+
+def test_without_commits_a_snapshot_says_where_to_go_on():
+    source = started(log_of(a=list("uvw")), resume=Resume({A: Position(1, 2)}, 10))
+    assert source.starts() == {A: Start(1, 2, 1, 0)}
+
+
 def test_the_group_can_refuse():
     log = log_of(a=["u"])
     source = started(log)
