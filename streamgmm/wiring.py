@@ -1,0 +1,248 @@
+"""From a configuration to everything that touches the outside world: source, codec, sinks, snapshots.
+
+`*_settings` and `*_connection` are pure (but for secrets that stand in files, which are read here, so that a rotated one
+needs no new configuration); the others build.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from streamgmm import registry
+from streamgmm.codecs import CodecSettings, Field, Timestamp
+from streamgmm.config.inputs import FieldSpec, FileSource, JsonCodec, KafkaSource
+from streamgmm.config.outputs import FileDeadLetters, FileSink, KafkaDeadLetters, KafkaSink
+from streamgmm.config.schema import DEAD_LETTERS_SUFFIX
+from streamgmm.delivery import Outlet
+from streamgmm.errors import ConfigError
+from streamgmm.errors import ConfigError
+from streamgmm.rendering import Rendering
+from streamgmm.snapshots import SnapshotStore
+from streamgmm.sources import file as file_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from streamgmm.bus.client import Connection, Security
+    from streamgmm.codecs import Codec
+    from streamgmm.config import Config
+    from streamgmm.config.kafka import ConsumerClient, ProducerClient
+    from streamgmm.config.kafka import Security as SecuritySection
+    from streamgmm.sinks import Sink
+    from streamgmm.sources import Source
+    from streamgmm.sources.kafka import KafkaSourceSettings
+
+DEAD_LETTERS_NAME = "dead_letters"
+DEAD_LETTERS_ENDING = ".dead-letters.jsonl"
+
+
+# --- connections
+
+
+def security(section: SecuritySection, key: str = "source.security") -> Security:
+    """Return how to prove who we are; `key` is what an error calls the section."""
+    from streamgmm.bus.client import Security  # noqa: PLC0415 - only Kafka users pay for kafka-python
+
+    return Security(
+        protocol=section.protocol,
+        ca_file=_name(section.ca_file),
+        cert_file=_name(section.cert_file),
+        key_file=_name(section.key_file),
+        key_password=_secret(section.key_password, section.key_password_file, f"{key}.key_password_file"),
+        mechanism=section.mechanism,
+        username=section.username,
+        password=_secret(section.password, section.password_file, f"{key}.password_file"),
+        check_hostname=section.check_hostname,
+    )
+
+
+def source_connection(section: KafkaSource) -> Connection:
+    """Return where the source's brokers are, and how to speak to them."""
+    return _connection(section.bootstrap_servers, security(section.security), section.client)
+
+
+def sink_connection(config: Config, section: KafkaSink | KafkaDeadLetters, key: str) -> Connection:
+    """Return where a sink's brokers are: the source's, with its security, unless the sink says otherwise."""
+    source = config.source if isinstance(config.source, KafkaSource) else None
+    servers = section.bootstrap_servers or (source.bootstrap_servers if source else ())
+    given = section.security
+    if given is None and source is not None and set(servers) == set(source.bootstrap_servers):
+        return _connection(servers, security(source.security), section.client)
+    return _connection(servers, None if given is None else security(given, f"{key}.security"), section.client)
+
+
+def _connection(
+    servers: tuple[str, ...], proof: Security | None, client: ConsumerClient | ProducerClient
+) -> Connection:
+    from streamgmm.bus.client import Connection  # noqa: PLC0415 - only Kafka users pay for kafka-python
+
+    options = client.model_dump(exclude_none=True)
+    if options.get("compression_type") == "none":
+        del options["compression_type"]
+    return Connection(servers, proof, options)
+
+
+def _name(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _secret(value: SecretStr | None, path: Path | None, key: str) -> str | None:
+    if path is None:
+        return None if value is None else value.get_secret_value()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{key}: {path} is not UTF-8") from None
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+# --- source and codec
+
+
+def kafka_source_settings(config: Config, section: KafkaSource) -> KafkaSourceSettings:
+    """Return what the Kafka source is told."""
+    from streamgmm.sources.kafka import KafkaSourceSettings  # noqa: PLC0415 - only Kafka users pay for kafka-python
+
+    return KafkaSourceSettings(
+        connection=source_connection(section),
+        topics=section.all_topics,
+        group_id=section.group_id,
+        group_instance_id=section.group_instance_id,
+        auto_offset_reset=section.auto_offset_reset,
+        isolation_level=section.isolation_level,
+        on_corrupt=section.on_corrupt,
+        batch_rows=config.limits.batch_rows,
+        batch_bytes=config.limits.batch_bytes,
+        session_timeout_ms=section.client.session_timeout_ms,
+        max_poll_interval_ms=section.client.max_poll_interval_ms,
+    )
+
+
+def file_source_settings(config: Config, section: FileSource) -> file_source.FileSettings:
+    """Return what the file source is told."""
+    return file_source.FileSettings(
+        path=section.path,
+        format=section.format,
+        offsets_path=section.offsets_path,
+        max_rows=config.limits.batch_rows,
+        max_bytes=config.limits.batch_bytes,
+    )
+
+
+def source(config: Config, now: Callable[[], float] = time.monotonic) -> Source:
+    """Build the source; it connects when it is started."""
+    if isinstance(config.source, KafkaSource):
+        built: Source = registry.member("sources", "kafka").build(kafka_source_settings(config, config.source), now=now)
+        return built
+    if isinstance(config.source, FileSource):
+        return file_source.build(file_source_settings(config, config.source))
+    raise ConfigError("there is no source to read from", hint='give the section "source"')
+
+
+def topics(config: Config) -> tuple[str, ...]:
+    """Return the topics that records come from; a file's is its name."""
+    if isinstance(config.source, KafkaSource):
+        return config.source.all_topics
+    return () if config.source is None else (config.source.path.name,)
+
+
+def codec_settings(config: Config) -> CodecSettings:
+    """Return what the codec is told."""
+    section = config.codec
+    if section is None:
+        raise ConfigError("nothing says how bytes become fields", hint='give the section "codec"')
+    fields = tuple(
+        Field(f.name, f.path, f.type) if isinstance(f, FieldSpec) else Field(f, f, "number") for f in section.fields
+    )
+    most = config.limits.record_bytes
+    if not isinstance(section, JsonCodec):
+        return CodecSettings(fields, max_missing=section.max_missing, max_bytes=most)
+    timestamp = None if section.timestamp is None else Timestamp(section.timestamp.path, section.timestamp.unit)
+    return CodecSettings(fields, timestamp, section.passthrough, section.max_missing, most)
+
+
+def codec(config: Config) -> Codec:
+    """Build the codec."""
+    settings = codec_settings(config)
+    built: Codec = registry.member("codecs", config.codec.type if config.codec else "").build(settings)
+    return built
+
+
+# --- what leaves
+
+
+def outlets(config: Config) -> list[Outlet]:
+    """Build every sink, the dead letters' included."""
+    names = _sink_names(config)
+    built = [
+        Outlet(_sink(config, section, name, f"sinks[{i}]"), section.emit)
+        for i, (section, name) in enumerate(zip(config.sinks, names, strict=True))
+    ]
+    return [*built, Outlet(_dead_letters(config), "dead_letters")]
+
+
+def _sink_names(config: Config) -> list[str]:
+    """Name each sink by its type, numbered from the second of a type on: a closed set of metric labels."""
+    types = [section.type for section in config.sinks]
+    return [kind if (n := types[: i + 1].count(kind)) == 1 else f"{kind}_{n}" for i, kind in enumerate(types)]
+
+
+def _sink(config: Config, section: KafkaSink | FileSink, name: str, key: str) -> Sink:
+    if isinstance(section, FileSink):
+        return _file(section.path, name)
+    return _kafka(sink_connection(config, section, key), section.topic, name)
+
+
+def _dead_letters(config: Config) -> Sink:
+    section = config.dead_letters
+    if isinstance(section, FileDeadLetters):
+        return _file(section.path, DEAD_LETTERS_NAME)
+    if isinstance(config.source, FileSource) and section.topic is None:
+        return _file(config.source.path.with_name(config.source.path.name + DEAD_LETTERS_ENDING), DEAD_LETTERS_NAME)
+    connection = sink_connection(config, section, DEAD_LETTERS_NAME)
+    return _kafka(connection, config.dead_letter_topics()[0], DEAD_LETTERS_NAME)
+
+
+def _file(path: Path, name: str) -> Sink:
+    from streamgmm.sinks import file as file_sink  # noqa: PLC0415 - most sinks are topics
+
+    return file_sink.build(file_sink.FileSettings(path, name))
+
+
+def _kafka(connection: Connection, topic: str, name: str) -> Sink:
+    from streamgmm.sinks import kafka as kafka_sink  # noqa: PLC0415 - only Kafka users pay for kafka-python
+
+    return kafka_sink.build(kafka_sink.KafkaSinkSettings(connection, topic, name))
+
+
+def rendering(config: Config, codec: Codec, names: Sequence[str], outlets: Sequence[Outlet]) -> Rendering:
+    """Return what turns verdicts into messages; `names` are those of the scored columns."""
+    per_topic = isinstance(config.source, KafkaSource) and getattr(config.dead_letters, "topic", "file") is None
+
+    def dead_letter_topic(topic: str) -> str | None:
+        return topic + DEAD_LETTERS_SUFFIX if per_topic else None
+
+    return Rendering(codec, names, frozenset(outlet.takes for outlet in outlets), dead_letter_topic)
+
+
+def snapshot_store(config: Config) -> SnapshotStore:
+    """Return the folder of snapshots."""
+    return SnapshotStore(config.state.dir, keep=config.state.keep)
+
+
+def _secret(section: SecuritySection, key: str) -> str | None:
+    value, path = getattr(section, key), getattr(section, f"{key}_file")
+    if value is not None:
+        return str(value.get_secret_value())
+    if path is None:
+        return None
+    try:
+        return str(path.read_text(encoding="utf-8")).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{key}_file {path} cannot be read: {error}") from None
