@@ -16,7 +16,6 @@ from streamgmm.config.outputs import FileDeadLetters, FileSink, KafkaDeadLetters
 from streamgmm.config.schema import DEAD_LETTERS_SUFFIX
 from streamgmm.delivery import Outlet
 from streamgmm.errors import ConfigError
-from streamgmm.errors import ConfigError
 from streamgmm.rendering import Rendering
 from streamgmm.snapshots import SnapshotStore
 from streamgmm.sources import file as file_source
@@ -234,15 +233,3 @@ def rendering(config: Config, codec: Codec, names: Sequence[str], outlets: Seque
 def snapshot_store(config: Config) -> SnapshotStore:
     """Return the folder of snapshots."""
     return SnapshotStore(config.state.dir, keep=config.state.keep)
-
-
-def _secret(section: SecuritySection, key: str) -> str | None:
-    value, path = getattr(section, key), getattr(section, f"{key}_file")
-    if value is not None:
-        return str(value.get_secret_value())
-    if path is None:
-        return None
-    try:
-        return str(path.read_text(encoding="utf-8")).rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{key}_file {path} cannot be read: {error}") from None

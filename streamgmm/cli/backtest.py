@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from streamgmm.records import ScoredBatch
@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     """Score the file and print what was found."""
     import numpy as np
 
-    from streamgmm.cli._files import read_table
     from streamgmm.assembly import stream_detector
+    from streamgmm.cli._files import read_table
 
     table = read_table(args.input)
     detector = stream_detector(
@@ -36,14 +36,14 @@ def run(args: argparse.Namespace) -> int:
     )
     table = table.take(detector.features.inputs)
     scored = detector.process(table.X, table.t)
-    np.savez(args.output, **columns(scored))
+    np.savez(args.output, allow_pickle=False, **columns(scored))
     flagged, n_scored = int(scored.is_anomaly.sum()), int((scored.status == 0).sum())
     share = f"{flagged / n_scored:.3%}" if n_scored else "nothing"
     print(f"{len(scored)} rows: {n_scored} scored, {flagged} flagged ({share}); scores in {args.output}")
     return 0
 
 
-def columns(scored: ScoredBatch) -> dict[str, NDArray[np.generic]]:
+def columns(scored: ScoredBatch) -> dict[str, NDArray[Any]]:
     """Return the output's arrays (n,): unscored rows hold NaN, False, an empty version and their reason."""
     import numpy as np
 

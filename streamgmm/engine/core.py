@@ -187,7 +187,7 @@ class Engine:
             X, newest = state.window.rows(settings.window), state.window.newest()
             try:
                 member = warm(state.detector.members[i], X, newest, settings, REFRESH_PASSES)
-                problem = gate(member) or ""
+                problem = str(gate(member) or "")
             except DetectorError as error:
                 problem = str(error)
             if problem:
