@@ -1,6 +1,6 @@
 """From a configuration to everything that touches the outside world: source, codec, sinks, snapshots.
 
-`*_settings` and `*_connection` are pure (but for secrets that stand in files, which are read here, so that a rotated one
+`*_settings` and `*_connection` are pure (but for secrets in files, which are read here, so that a rotated one
 needs no new configuration); the others build.
 """
 

@@ -74,7 +74,7 @@ class Calibration:
         m = len(self.ordered)
         if m == 0:
             return np.ones(len(log_density))
-        p = (1.0 + np.searchsorted(self.ordered, log_density, side="right")) / (m + 1.0)
+        p: Floats = (1.0 + np.searchsorted(self.ordered, log_density, side="right")) / (m + 1.0)
         if m <= MIN_RANK:
             return p
         anchor, scale = self._tail()

@@ -232,6 +232,8 @@ class Engine:
         state.in_flight = True
         self._event("refit_started", job=job.number, fit=kind)
         self._runner.submit(job)
+        if kind == "first":
+            self._runner.wait()
         self._take_result()
 
     def _take_result(self) -> None:

@@ -33,6 +33,9 @@ class InlineRunner:
         """Run the job."""
         self._result = run(job, self._now)
 
+    def wait(self) -> None:
+        """Do nothing: a submitted job is done."""
+
     def result(self) -> Candidate | Failure | None:
         """Return, once, what came of the job."""
         result, self._result = self._result, None
@@ -68,6 +71,10 @@ class ThreadRunner:
         """Hand a job to the worker."""
         self._pending = True
         self._jobs.put(job)
+
+    def wait(self) -> None:
+        """Block until the submitted job is done."""
+        self._results.put(self._results.get())
 
     def result(self) -> Candidate | Failure | None:
         """Return, once, what came of the job; None while it runs."""
