@@ -1,0 +1,173 @@
+"""The other processes of a chaos run: a broker with its logs on disk, the load, and a watch on what it all does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chaos import plan as plans
+from daemon_process import ROOT
+from kafka import TopicPartition
+from kafka.errors import KafkaError
+
+from streamgmm.bus import client
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LOOK_SECONDS = 0.25
+
+
+@contextmanager
+def broker(folder: Path) -> Iterator[str]:
+    """Run the embedded broker as a process and yield its address."""
+    command = [sys.executable, "-m", "streamgmm.demo.broker", "--dir", str(folder / "broker")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+        process.stdout.close()
+
+
+class Load:
+    """The load's process."""
+
+    def __init__(self, plan: plans.Plan, servers: str, folder: Path) -> None:
+        self._ledger = folder / "ledger.json"
+        values = {
+            "servers": servers,
+            "topic": plans.TOPIC,
+            "ledger": self._ledger,
+            "rows": plan.rows,
+            "malformed": plan.malformed,
+            "partitions": plans.PARTITIONS,
+            "plant-every": plan.plant_every,
+            "oversize": plans.OVERSIZE,
+            "seed": plan.seed,
+            "rate": plan.rate,
+        }
+        options = [text for name, value in values.items() for text in (f"--{name}", str(value))]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "chaos.load", *options], stdin=subprocess.PIPE, cwd=ROOT, env=environment, text=True
+        )
+
+    def plant(self) -> None:
+        """From now on anomalies may be planted."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("now\n")
+        self._process.stdin.flush()
+
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def ledger(self) -> dict[str, Any]:
+        assert self._process.wait(60) == 0, "the load failed"
+        return dict(json.loads(self._ledger.read_text()))
+
+    def stop(self) -> None:
+        if self.running():
+            self._process.kill()
+        self._process.wait(10)
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+
+@dataclass
+class Watch:
+    """Samples, from a thread of its own, committed and end offsets, and the daemon's resident memory."""
+
+    servers: str
+    pid: Callable[[], int]
+    total: int
+    committed: list[dict[int, int]] = field(default_factory=list)
+    ends: dict[int, int] = field(default_factory=dict)
+    memory: list[tuple[float, int]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @contextmanager
+    def running(self) -> Iterator[Watch]:
+        thread = threading.Thread(target=self._run, name="watch")
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            thread.join(30)
+
+    @property
+    def sent(self) -> int:
+        return sum(self.ends.values())
+
+    def caught_up(self) -> bool:
+        """Return whether everything is sent and everything sent is committed."""
+        return self.sent == self.total and bool(self.committed) and self.committed[-1] == self.ends
+
+    def _run(self) -> None:
+        partitions = [TopicPartition(plans.TOPIC, p) for p in range(plans.PARTITIONS)]
+        reader = client.consumer(client.Connection((self.servers,)), group_id=plans.GROUP, enable_auto_commit=False)
+        try:
+            while not self._stop.wait(LOOK_SECONDS):
+                try:
+                    self._look(reader, partitions)
+                except KafkaError as error:
+                    self.problems.append(repr(error))
+        finally:
+            client.call_with_budget(reader.close, timeout_ms=1000)
+
+    def _look(self, reader: client.Client, partitions: list[TopicPartition]) -> None:
+        committed = {tp.partition: int(reader.committed(tp) or 0) for tp in partitions}
+        # Ends after offsets: an offset can then never stand beyond the end that is compared with it.
+        self.ends = {tp.partition: int(end) for tp, end in reader.end_offsets(partitions).items()}
+        self.committed.append(committed)
+        memory = resident(self.pid())
+        if memory:
+            self.memory.append((self.sent / self.total, memory))
+
+
+def resident(pid: int) -> int:
+    """Return a process's resident memory in bytes, 0 when it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    sizes = [line.split()[1] for line in text.splitlines() if line.startswith("VmRSS:")]
+    return int(sizes[0]) * 1024 if sizes else 0
+
+
+def create_topics(servers: str) -> None:
+    """Create what a run reads and writes."""
+    admin = client.admin(client.Connection((servers,)))
+    counts = {plans.TOPIC: plans.PARTITIONS, plans.ANOMALIES: 1, plans.DEAD_LETTERS: 1}
+    admin.create_topics(
+        {name: {"num_partitions": n, "replication_factor": 1} for name, n in counts.items()}, wait_for_metadata=True
+    )
+    client.call_with_budget(admin.close)
+
+
+def read_all(servers: str, topic: str) -> list[Any]:
+    """Return every record of a topic of one partition."""
+    reader = client.consumer(
+        client.Connection((servers,)), enable_auto_commit=False, auto_offset_reset="earliest", max_poll_records=5000
+    )
+    partition = TopicPartition(topic, 0)
+    reader.assign([partition])
+    reader.seek_to_beginning(partition)
+    end, records, deadline = reader.end_offsets([partition])[partition], [], time.monotonic() + 60
+    while reader.position(partition) < end:
+        assert time.monotonic() < deadline, f"{topic} could not be read to its end"
+        records += reader.poll(timeout_ms=500).get(partition, [])
+    client.call_with_budget(reader.close, timeout_ms=1000)
+    return records

@@ -1,0 +1,103 @@
+"""How hard a chaos run is, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+TOPIC, GROUP, ANOMALIES, DEAD_LETTERS = "rows", "chaos", "anomalies", "rows-dead-letters"
+PARTITIONS = 3
+OVERSIZE = 2048
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run.
+
+    Attributes
+    ----------
+    rows, malformed, rate
+        What is sent, and how many records a second.
+    kills
+        How often the daemon is killed with -9, at a random moment of each of so many equal parts of the run.
+    target_rate, buffer
+        `detection` of the daemon. Planted anomalies are an eighth of the target rate: the calibration learns them like
+        every other row, and more than the target in the buffer would be what is usual.
+    span, refit_every, save_every
+        Event time (s) that the window covers, learnt rows between refits, seconds between snapshots: short, so that
+        promotions and snapshots fall all over the run.
+    """
+
+    rows: int
+    malformed: int
+    rate: float
+    kills: int
+    target_rate: float
+    buffer: int
+    span: float
+    refit_every: int
+    save_every: float
+    seed: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.rows + self.malformed) / self.rate
+
+    @property
+    def plant_every(self) -> int:
+        return round(8 / self.target_rate)
+
+    def undisturbed(self) -> Plan:
+        return replace(self, kills=0)
+
+    def config(self, servers: str) -> Mapping[str, Any]:
+        """Return the daemon's configuration."""
+        return {
+            "source": {
+                "bootstrap_servers": servers,
+                "topic": TOPIC,
+                "group_id": GROUP,
+                "group_instance_id": "chaos-0",
+                "client": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 2000},
+            },
+            "codec": {"type": "float32", "fields": [f"x{i}" for i in range(16)]},
+            "learning": {
+                "window": {"records": 1000, "span": self.span},
+                "refit_every": {"records": self.refit_every},
+                "seed": self.seed,
+            },
+            "detection": {"target_rate": self.target_rate, "buffer": self.buffer},
+            "sinks": [{"type": "kafka", "topic": ANOMALIES}],
+            "state": {"interval": self.save_every},
+            "limits": {"record_bytes": OVERSIZE},
+        }
+
+
+SHORT = Plan(
+    rows=60_000,
+    malformed=600,
+    rate=4000.0,
+    kills=4,
+    target_rate=0.01,
+    buffer=1000,
+    span=5.0,
+    refit_every=500,
+    save_every=1.0,
+    seed=20240607,
+)
+FULL = Plan(
+    rows=1_000_000,
+    malformed=10_000,
+    rate=5000.0,
+    kills=20,
+    target_rate=0.001,
+    buffer=10_000,
+    span=20.0,
+    refit_every=500,
+    save_every=5.0,
+    seed=20240607,
+)
