@@ -74,7 +74,7 @@ class Calibration:
         m = len(self.ordered)
         if m == 0:
             return np.ones(len(log_density))
-        p: Floats = (1.0 + np.searchsorted(self.ordered, log_density, side="right")) / (m + 1.0)
+        p = np.asarray((1.0 + np.searchsorted(self.ordered, log_density, side="right")) / (m + 1.0), dtype=np.float64)
         if m <= MIN_RANK:
             return p
         anchor, scale = self._tail()

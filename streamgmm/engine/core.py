@@ -15,6 +15,7 @@ from streamgmm.detector.committee import Detector
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.learning import due_for_refit, due_for_refresh, first_fit_is_due, learn
 from streamgmm.engine.state import MemberClock, Shadow, State, StepRows
+from streamgmm.engine.status import describe
 from streamgmm.engine.verdicts import Output, name_incidents, pass_unscored, score
 from streamgmm.errors import DetectorError
 from streamgmm.records import EngineStatus, Event, MemberStatus, ScoredBatch, Version
@@ -81,6 +82,7 @@ class Engine:
         self._explain = explain
         self._events: list[Event] = []
         self._judged: dict[str, float] = {}
+        self._described: tuple[Detector | None, tuple[MemberStatus, ...]] = (None, ())
         if self.state.in_flight:  # the refit that a stop interrupted starts again at the next step end
             self.state.in_flight = False
             for clock in self.state.clocks:
@@ -323,7 +325,8 @@ class Engine:
     def status(self) -> EngineStatus:
         """Return the engine in one look."""
         state, settings = self.state, self.settings
-        members = state.detector.members if state.detector else ()
+        if self._described[0] is not state.detector:
+            self._described = (state.detector, describe(state, settings))
         return EngineStatus(
             version=state.detector.version if state.detector else Version(),
             state="serving" if state.detector else "warming_up",
@@ -334,17 +337,7 @@ class Engine:
             thinning=1.0 / state.thinning.window,
             refit_in_progress=state.in_flight,
             shadow_log_density=dict(self._judged),
-            members=tuple(
-                MemberStatus(
-                    name=m.name,
-                    trained_at=m.trained_at,
-                    weights=tuple(float(w) for w in m.mixture.weights),
-                    condition_number_max=float(np.max(m.mixture.condition_numbers())),
-                    window_rows=min(len(state.window), s.window),
-                    window_span=state.window.span(s.window),
-                )
-                for m, s in zip(members, settings.members, strict=False)
-            ),
+            members=self._described[1],
         )
 
     def _threshold(self) -> float:
