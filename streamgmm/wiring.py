@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from pydantic import SecretStr
-
     from streamgmm.bus.client import Connection, Security
     from streamgmm.codecs import Codec
     from streamgmm.config import Config
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS_NAME = "dead_letters"
 DEAD_LETTERS_ENDING = ".dead-letters.jsonl"
+# Client options that have a place of their own in the settings of a source or a sink.
+OWN_SETTINGS = ("session_timeout_ms", "max_poll_interval_ms", "compression_type", "linger_ms")
 
 
 # --- connections
@@ -51,10 +51,10 @@ def security(section: SecuritySection, key: str = "source.security") -> Security
         ca_file=_name(section.ca_file),
         cert_file=_name(section.cert_file),
         key_file=_name(section.key_file),
-        key_password=_secret(section.key_password, section.key_password_file, f"{key}.key_password_file"),
+        key_password=_secret(section, "key_password", key),
         mechanism=section.mechanism,
         username=section.username,
-        password=_secret(section.password, section.password_file, f"{key}.password_file"),
+        password=_secret(section, "password", key),
         check_hostname=section.check_hostname,
     )
 
@@ -79,25 +79,23 @@ def _connection(
 ) -> Connection:
     from streamgmm.bus.client import Connection  # noqa: PLC0415 - only Kafka users pay for kafka-python
 
-    options = client.model_dump(exclude_none=True)
-    if options.get("compression_type") == "none":
-        del options["compression_type"]
-    return Connection(servers, proof, options)
+    return Connection(servers, proof, client.model_dump(exclude_none=True, exclude=set(OWN_SETTINGS)))
 
 
 def _name(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _secret(value: SecretStr | None, path: Path | None, key: str) -> str | None:
+def _secret(section: SecuritySection, name: str, key: str) -> str | None:
+    value, path = getattr(section, name), getattr(section, f"{name}_file")
     if path is None:
-        return None if value is None else value.get_secret_value()
+        return None if value is None else str(value.get_secret_value())
     try:
-        text = path.read_text(encoding="utf-8")
+        text = str(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
+        raise ConfigError(f"{key}.{name}_file: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{key}: {path} is not UTF-8") from None
+        raise ConfigError(f"{key}.{name}_file: {path} is not UTF-8") from None
     return text.removesuffix("\n").removesuffix("\r")
 
 
@@ -195,7 +193,7 @@ def _sink_names(config: Config) -> list[str]:
 def _sink(config: Config, section: KafkaSink | FileSink, name: str, key: str) -> Sink:
     if isinstance(section, FileSink):
         return _file(section.path, name)
-    return _kafka(sink_connection(config, section, key), section.topic, name)
+    return _kafka(config, section, section.topic, name, key)
 
 
 def _dead_letters(config: Config) -> Sink:
@@ -204,8 +202,7 @@ def _dead_letters(config: Config) -> Sink:
         return _file(section.path, DEAD_LETTERS_NAME)
     if isinstance(config.source, FileSource) and section.topic is None:
         return _file(config.source.path.with_name(config.source.path.name + DEAD_LETTERS_ENDING), DEAD_LETTERS_NAME)
-    connection = sink_connection(config, section, DEAD_LETTERS_NAME)
-    return _kafka(connection, config.dead_letter_topics()[0], DEAD_LETTERS_NAME)
+    return _kafka(config, section, config.dead_letter_topics()[0], DEAD_LETTERS_NAME, DEAD_LETTERS_NAME)
 
 
 def _file(path: Path, name: str) -> Sink:
@@ -214,10 +211,18 @@ def _file(path: Path, name: str) -> Sink:
     return file_sink.build(file_sink.FileSettings(path, name))
 
 
-def _kafka(connection: Connection, topic: str, name: str) -> Sink:
+def _kafka(config: Config, section: KafkaSink | KafkaDeadLetters, topic: str, name: str, key: str) -> Sink:
     from streamgmm.sinks import kafka as kafka_sink  # noqa: PLC0415 - only Kafka users pay for kafka-python
 
-    return kafka_sink.build(kafka_sink.KafkaSinkSettings(connection, topic, name))
+    compression = section.client.compression_type
+    settings = kafka_sink.KafkaSinkSettings(
+        connection=sink_connection(config, section, key),
+        topic=topic,
+        name=name,
+        compression=None if compression == "none" else compression,
+        linger_ms=section.client.linger_ms,
+    )
+    return kafka_sink.build(settings)
 
 
 def rendering(config: Config, codec: Codec, names: Sequence[str], outlets: Sequence[Outlet]) -> Rendering:

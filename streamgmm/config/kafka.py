@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
@@ -78,8 +78,8 @@ class ConsumerClient(Section):
     """How brokers name us in logs and quotas."""
     session_timeout_ms: Int = Field(default=45_000, ge=1_000, le=1_800_000)
     """How long the group waits for a heartbeat before it gives our partitions to others; brokers refuse under 6000."""
-    heartbeat_interval_ms: Int = Field(default=3_000, ge=100)
-    """Time between heartbeats; at most a third of the session."""
+    heartbeat_interval_ms: Annotated[Int, Field(ge=100)] | None = None
+    """Time between heartbeats, at most a third of the session; absent: 3000 or that third, whichever is less."""
     max_poll_interval_ms: Int = Field(default=300_000, ge=1_000)
     """Longest turn of the loop before the group gives our partitions to others."""
     request_timeout_ms: Int = Field(default=30_000, ge=1_000)
@@ -95,7 +95,7 @@ class ConsumerClient(Section):
 
     def rules(self) -> Iterator[Rule]:
         """Yield budgets that contradict each other."""
-        if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
+        if self.heartbeat_interval_ms is not None and self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
             yield Rule(
                 ("heartbeat_interval_ms",),
                 f"heartbeat_interval_ms ({self.heartbeat_interval_ms}) is above a third of session_timeout_ms "

@@ -52,7 +52,7 @@ def kind(section, key):
     written = inspect.get_annotations(owner)[key]
     if written.startswith("Annotated") and "str | None" in written:
         return "host:port"
-    written = written.removesuffix(" | None")
+    written = written.removesuffix(" | None").removeprefix("Annotated[").partition(", Field(")[0]
     if written.startswith("Literal["):
         return ", ".join(f"`{choice}`" for choice in re.findall(r"'([^']+)'", written))
     if written.startswith("tuple["):
