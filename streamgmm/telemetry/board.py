@@ -95,7 +95,7 @@ class Board:
             refits=tuple(deque((*before.refits, *refits), maxlen=RECENT_REFITS)),
             sinks=_sinks(before.sinks or {}, report, now),
             snapshot=snapshots[-1] if snapshots else before.snapshot,
-            last_event_time=max(report.last_event_time, before.last_event_time, key=_earliest_if_nan),
+            last_event_time=before.last_event_time if math.isnan(report.last_event_time) else report.last_event_time,
             joined=before.joined or bool(report.assigned) or _assigned(report.events),
         )
 
@@ -141,10 +141,6 @@ def _event(event: Event, now: float) -> dict[str, Json]:
 
 def _assigned(events: Iterable[Event]) -> bool:
     return any(e.kind == "rebalance" and e.labels.get("event") == "assigned" for e in events)
-
-
-def _earliest_if_nan(moment: float) -> float:
-    return -math.inf if math.isnan(moment) else moment
 
 
 def _sinks(before: Mapping[str, Mapping[str, Json]], report: Report, now: float) -> Mapping[str, Mapping[str, Json]]:

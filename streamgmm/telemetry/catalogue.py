@@ -143,7 +143,7 @@ CATALOGUE: tuple[Metric, ...] = (
         (Label("event", ("assigned", "revoked", "lost")),),
     ),
     Metric("offset_commits_total", "counter", "Commits of flushed offsets.", (Label("outcome", ("ok", "refused")),)),
-    Metric("last_record_timestamp_seconds", "gauge", "Newest event time seen."),
+    Metric("last_record_timestamp_seconds", "gauge", "Newest event time of the rows taken last."),
     Metric("model_version", "gauge", "Promotions of the serving detector (the number before the dot)."),
     Metric(
         "model_trained_timestamp_seconds",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -116,7 +117,8 @@ class Metrics:
         series.observe("end_to_end_latency_seconds", np.maximum(report.latencies, 0.0))
         for stage, seconds in report.stage_seconds.items():
             series.observe("stage_duration_seconds", np.array([seconds]), stage)
-        series.raise_to("last_record_timestamp_seconds", report.last_event_time)
+        if not math.isnan(report.last_event_time):  # the latest, not the highest: one wild timestamp must not stay
+            series.set("last_record_timestamp_seconds", report.last_event_time)
 
     def _partitions(self, report: Report) -> None:
         """Show what is assigned now; what was revoked is gone with the replacement."""

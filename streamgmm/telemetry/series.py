@@ -92,10 +92,6 @@ class Series(Collector):
         if labels in series:
             series[labels] = value
 
-    def raise_to(self, name: str, value: float) -> None:
-        """Set a gauge without labels unless it is higher already, or the value is NaN (which is never more)."""
-        self._values[name][()] = max(self._values[name][()], value)
-
     def replace(self, name: str, values: Mapping[Labels, float]) -> None:
         """Set all series of a live metric; those not named are gone."""
         self._values[name] = dict(values)

@@ -30,10 +30,10 @@ def test_status_is_json_with_a_format_number(board):
     assert status["rows"] == {"scored": 3, "unscored": 0, "rejected": 0, "replayed": 0, "anomalies": 0}
 
 
-def test_rows_add_up_and_the_newest_time_stays(board):
-    board.observe(Report(scored=3, rejected={"decode": 1}, last_event_time=50.0))
-    board.observe(Report(scored=2, unscored={"missing": 4}))
-    board.observe(Report(last_event_time=40.0))
+def test_rows_add_up_and_an_idle_turn_keeps_the_last_time(board):
+    board.observe(Report(scored=3, rejected={"decode": 1}, last_event_time=1e12))
+    board.observe(Report(scored=2, last_event_time=50.0))
+    board.observe(Report(unscored={"missing": 4}))
     status = board.status()
     assert (status["rows"]["scored"], status["rows"]["rejected"], status["rows"]["unscored"]) == (5, 1, 4)
     assert status["last_event_time"] == 50

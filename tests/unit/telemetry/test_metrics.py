@@ -100,8 +100,9 @@ def test_a_report_adds_up(scrape):
     assert scrape.value("stage_duration_seconds_sum", stage="score") == pytest.approx(0.4)
 
 
-def test_an_idle_turn_counts_no_rows_and_keeps_the_newest_moment(scrape):
-    scrape.metrics.observe(Report(scored=1, last_event_time=99.0))
+def test_an_idle_turn_counts_no_rows_and_keeps_the_last_moment(scrape):
+    scrape.metrics.observe(Report(scored=1, last_event_time=1e12))
+    scrape.metrics.observe(Report(last_event_time=99.0))
     scrape.metrics.observe(Report())
     assert scrape.value("batch_rows_count") == 1
     assert scrape.value("last_record_timestamp_seconds") == 99
