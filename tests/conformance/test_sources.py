@@ -1,0 +1,209 @@
+"""Every source: all records in order, commits that a restart honours, replays, pauses and an orderly end."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from streamgmm import registry
+from streamgmm.records import Position, TopicPartition
+from streamgmm.sources import Resume, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from streamgmm.records import RecordBatch
+
+PATIENCE = 20.0
+NOWHERE = Resume({}, 0)
+VALUES = [b"[%d]" % i for i in range(25)]
+
+
+@dataclass
+class Rig:
+    """One partition that holds VALUES at offsets 0, 1, 2 …, and a way to open it (again)."""
+
+    partition: TopicPartition
+    open: Callable[[], Source]
+
+
+def memory(tmp_path, request, values: Sequence[bytes]) -> Rig:
+    del tmp_path, request
+    from streamgmm.sources import memory as m
+
+    partition = TopicPartition("t", 0)
+    log = m.MemoryLog({partition: [m.Record(v) for v in values]})
+    return Rig(partition, lambda: m.build(m.MemorySettings(log, (4, 7))))
+
+
+def file(tmp_path, request, values: Sequence[bytes]) -> Rig:
+    del request
+    from streamgmm.sources import file as f
+
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"".join(v + b"\n" for v in values))
+    return Rig(TopicPartition("in.jsonl", 0), lambda: f.build(f.FileSettings(path, max_rows=6)))
+
+
+def kafka(tmp_path, request, values: Sequence[bytes]) -> Rig:
+    del tmp_path
+    from brokers import send_all
+
+    from streamgmm.bus.client import Connection, servers
+    from streamgmm.sources import kafka as k
+
+    connection = Connection(servers(request.getfixturevalue("broker").bootstrap_servers))
+    topic = f"in-{uuid.uuid4().hex[:8]}"
+    send_all(connection, topic, values)
+    chosen = k.KafkaSourceSettings(connection, (topic,), group_id=topic, batch_rows=6)
+    return Rig(TopicPartition(topic, 0), lambda: k.build(chosen, now=time.monotonic))
+
+
+RIGS = {"memory": memory, "file": file, "kafka": kafka}
+MARKS = {"kafka": [pytest.mark.integration]}
+
+
+@pytest.fixture(params=[pytest.param(n, marks=MARKS.get(n, [])) for n in registry.names("sources")])
+def rig(request, rig_of, tmp_path):
+    made = rig_of("sources", request.param, RIGS)(tmp_path, request, VALUES)
+    opened: list[Source] = []
+    inner = made.open
+
+    def open_source() -> Source:
+        opened.append(inner())
+        return opened[-1]
+
+    made.open = open_source
+    yield made
+    for source in opened:
+        source.close(5.0)
+
+
+def started(rig: Rig, resume: Resume = NOWHERE) -> Source:
+    source = rig.open()
+    source.start(resume)
+    return source
+
+
+def poll_until(source: Source, done: Callable[[], bool]) -> list[RecordBatch]:
+    """Poll until something holds; a source may need polls to find its partitions."""
+    batches, deadline = [], time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < deadline, "the source did not get there"
+        batches.append(source.poll(0.1))
+    return batches
+
+
+def records(batches: Sequence[RecordBatch]) -> list[tuple[int, bytes | None]]:
+    return [(int(b.offset[i]), b.value[i]) for b in batches for i in range(len(b))]
+
+
+def close(source: Source) -> None:
+    source.close(5.0)
+    source.close(5.0)
+
+
+def test_all_records_come_in_order_and_say_what_may_be_committed(rig):
+    source = started(rig)
+    batches = poll_until(source, source.at_end)
+    assert records(batches) == list(enumerate(VALUES))
+    last = -1
+    for batch in batches:
+        for tp, next_offset in batch.next_offsets.items():
+            assert tp == rig.partition
+            assert next_offset > last
+            assert not len(batch) or next_offset > batch.offset.max()
+            last = next_offset
+        assert {batch.topic_partition(i) for i in range(len(batch))} <= {rig.partition}
+        assert len(batch.key) == len(batch.headers) == len(batch.timestamp) == len(batch)
+    assert last == len(VALUES)
+    assert source.lag() == {rig.partition: 0}
+    close(source)
+
+
+def test_it_says_once_what_was_assigned_and_where_that_starts(rig):
+    source = started(rig)
+    poll_until(source, lambda: rig.partition in source.starts())
+    events = source.rebalances()
+    assert [(e.event, e.partitions) for e in events if e.partitions] == [("assigned", (rig.partition,))]
+    assert source.rebalances() == []
+    assert source.starts() == {rig.partition: (0, 0, 0, 0)}
+    close(source)
+
+
+def read_and_commit(rig: Rig, offset: int) -> None:
+    source = started(rig)
+    poll_until(source, source.at_end)
+    assert source.commit({rig.partition: offset})
+    close(source)
+
+
+def test_a_restart_goes_on_at_the_commit_and_not_where_it_had_read(rig):
+    read_and_commit(rig, 10)
+    source = started(rig)
+    assert records(poll_until(source, source.at_end)) == list(enumerate(VALUES))[10:]
+    assert source.starts() == {rig.partition: (10, 0, 10, 0)}
+    close(source)
+
+
+def test_nothing_is_committed_unless_told(rig):
+    source = started(rig)
+    poll_until(source, source.at_end)
+    close(source)
+    again = started(rig)
+    assert records(poll_until(again, again.at_end)) == list(enumerate(VALUES))
+    close(again)
+
+
+@pytest.mark.parametrize(
+    ("covered", "max_replay", "start"),
+    [
+        (Position(7, 0), 100, (7, 0, 10, 0)),
+        (Position(7, 2), 100, (7, 2, 10, 0)),
+        (Position(10, 1), 100, (10, 1, 10, 0)),
+        (Position(12, 1), 100, (10, 0, 10, 0)),
+        (Position(3, 0), 5, (10, 0, 10, 7)),
+    ],
+)
+def test_what_the_snapshot_lacks_is_read_again(rig, covered, max_replay, start):
+    read_and_commit(rig, 10)
+    source = started(rig, Resume({rig.partition: covered}, max_replay))
+    assert records(poll_until(source, source.at_end)) == list(enumerate(VALUES))[start[0] :]
+    assert source.starts() == {rig.partition: start}
+    close(source)
+
+
+def test_pause_hands_out_nothing_and_resume_loses_nothing(rig):
+    source = started(rig)
+    taken = poll_until(source, lambda: source.lag().get(rig.partition, len(VALUES)) < len(VALUES))
+    source.pause()
+    assert records([source.poll(0.01) for _ in range(3)]) == []
+    assert not source.at_end()
+    source.resume()
+    assert records([*taken, *poll_until(source, source.at_end)]) == list(enumerate(VALUES))
+    close(source)
+
+
+def test_at_the_end_a_poll_returns_empty_within_its_time(rig):
+    source = started(rig)
+    poll_until(source, source.at_end)
+    begun = time.monotonic()
+    assert len(source.poll(0.05)) == 0
+    assert time.monotonic() - begun < 5.0
+    close(source)
+
+
+def test_what_was_flushed_may_be_noted_and_committed_later(rig):
+    source = started(rig)
+    poll_until(source, source.at_end)
+    source.flushed({rig.partition: 4})
+    assert source.commit({rig.partition: 4})
+    close(source)
+    again = started(rig)
+    poll_until(again, lambda: rig.partition in again.starts())
+    assert again.starts()[rig.partition].offset == 4
+    close(again)
