@@ -38,21 +38,20 @@ clean: ## remove everything that was made
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp stands for what is installed; pyproject.toml decides when that is out of date.
-$(VENV)/.run: pyproject.toml $(BIN)/python
+$(VENV)/.run: pyproject.toml $(VENV)/pyvenv.cfg
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml $(BIN)/python
+$(VENV)/.test: pyproject.toml $(VENV)/pyvenv.cfg
 	$(PIP) --editable ".[test]"
 	@touch $@ $(VENV)/.run
 
-$(VENV)/.dev: pyproject.toml $(BIN)/python
+$(VENV)/.dev: pyproject.toml $(VENV)/pyvenv.cfg
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.test $(VENV)/.run
 
-$(BIN)/python:
+$(VENV)/pyvenv.cfg:
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer, or say make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$$($(PYTHON) --version) is too old: Python 3.11 or newer is needed (make PYTHON=python3.12 ...)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || { echo "$(PYTHON) cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@touch $@
