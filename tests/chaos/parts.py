@@ -1,4 +1,4 @@
-"""The other processes of a chaos run: a broker with its logs on disk, the load, and a watch on what it all does."""
+"""The load of a chaos run as a process, and a watch on what it all does."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,20 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOK_SECONDS = 0.25
-
-
-@contextmanager
-def broker(folder: Path) -> Iterator[str]:
-    """Run the embedded broker as a process and yield its address."""
-    command = [sys.executable, "-m", "streamgmm.demo.broker", "--dir", str(folder / "broker")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=ROOT, text=True)
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.wait(10)
-        process.stdout.close()
 
 
 class Load:
@@ -155,19 +140,3 @@ def create_topics(servers: str) -> None:
         {name: {"num_partitions": n, "replication_factor": 1} for name, n in counts.items()}, wait_for_metadata=True
     )
     client.call_with_budget(admin.close)
-
-
-def read_all(servers: str, topic: str) -> list[Any]:
-    """Return every record of a topic of one partition."""
-    reader = client.consumer(
-        client.Connection((servers,)), enable_auto_commit=False, auto_offset_reset="earliest", max_poll_records=5000
-    )
-    partition = TopicPartition(topic, 0)
-    reader.assign([partition])
-    reader.seek_to_beginning(partition)
-    end, records, deadline = reader.end_offsets([partition])[partition], [], time.monotonic() + 60
-    while reader.position(partition) < end:
-        assert time.monotonic() < deadline, f"{topic} could not be read to its end"
-        records += reader.poll(timeout_ms=500).get(partition, [])
-    client.call_with_budget(reader.close, timeout_ms=1000)
-    return records

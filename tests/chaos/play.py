@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from brokers import embedded_process, read_all
 from chaos import parts
 from chaos import plan as plans
 from daemon_process import DaemonProcess
 
+from streamgmm.bus import client
 from streamgmm.errors import SnapshotError
 from streamgmm.snapshots import SnapshotStore
 
@@ -68,7 +70,7 @@ def play(plan: plans.Plan, folder: Path, say: Callable[[str], None] = lambda _: 
     """Run a plan in a folder and return what was seen."""
     seen = Seen(plan)
     with ExitStack() as stack:
-        servers = stack.enter_context(parts.broker(folder))
+        servers = stack.enter_context(embedded_process("--dir", str(folder / "broker")))
         parts.create_topics(servers)
         daemon = stack.enter_context(DaemonProcess(folder, plan.config(servers)))
         store = SnapshotStore(daemon.state)
@@ -84,8 +86,9 @@ def play(plan: plans.Plan, folder: Path, say: Callable[[str], None] = lambda _: 
         seen.seconds = time.monotonic() - started
         _stop_and_start_again(daemon, store, seen)
         seen.ledger = load.ledger()
-        seen.anomalies = parts.read_all(servers, plans.ANOMALIES)
-        seen.dead_letters = parts.read_all(servers, plans.DEAD_LETTERS)
+        connection = client.Connection((servers,))
+        seen.anomalies = read_all(connection, plans.ANOMALIES)
+        seen.dead_letters = read_all(connection, plans.DEAD_LETTERS)
         seen.committed, seen.ends, seen.memory = watch.committed, watch.ends, watch.memory
         seen.watch_problems = watch.problems
     return seen
