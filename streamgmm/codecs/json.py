@@ -14,11 +14,10 @@ import numpy as np
 
 from streamgmm.codecs import _block
 from streamgmm.codecs._payload import RefusalError, category, describe, encodable, lookup, number, seconds
+from streamgmm.codecs._typed import reader
 from streamgmm.records import Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from streamgmm.codecs import CodecSettings
     from streamgmm.records import FeatureBatch, Json, RecordBatch
 
@@ -40,7 +39,7 @@ class JsonCodec:
     def __init__(self, settings: CodecSettings) -> None:
         self.fields = settings.fields
         self._settings = settings
-        self._quick = _quick_reader(settings)
+        self._quick = reader(settings)
 
     def decode(self, batch: RecordBatch) -> FeatureBatch:
         """Decode every record of a block; see `Codec.decode`."""
@@ -96,7 +95,7 @@ class JsonCodec:
             raise RefusalError("decode", f"not UTF-8 at byte {error.start}{_framing(bytes(value[:1]))}") from None
         if self._quick is not None:
             try:
-                return self._quick(text)
+                return self._quick(text, codes)
             except _UNREADABLE:
                 pass  # the careful reading below decides
         return self._careful(text, codes)
@@ -141,36 +140,3 @@ def _parse(text: str) -> Json:
 
 def _integer(digits: str) -> float:
     return int(digits) if len(digits) < _MAX_DIGITS else float(digits)
-
-
-def _quick_reader(settings: CodecSettings) -> Callable[[str], _Row] | None:
-    """Return a reader for records whose fields are top-level numbers, or None where paths or categories need care.
-
-    It raises for anything out of the ordinary.
-    """
-    paths = [f.path for f in settings.fields]
-    if any("." in path for path in paths) or any(f.type == "category" for f in settings.fields):
-        return None
-    timestamp = settings.timestamp
-    if timestamp is not None and ("." in timestamp.path or timestamp.path in paths):
-        return None
-    names = [f"f{i}" for i in range(len(paths))]
-    members: list[tuple[str, Json, None]] = [(name, float | None, None) for name in names]
-    rename = dict(zip(names, paths, strict=True))
-    if timestamp is not None:
-        members.append(("time", (str if timestamp.unit == "iso" else int | float) | None, None))
-        rename["time"] = timestamp.path
-    payload = msgspec.defstruct("Payload", members, rename=rename, gc=False)
-    decode = msgspec.json.Decoder(payload | list[float | None]).decode
-    width = len(paths)
-
-    def read(text: str) -> _Row:
-        found = decode(text)
-        values = tuple(found) if isinstance(found, list) else msgspec.structs.astuple(found)
-        if timestamp is not None and not isinstance(found, list):
-            return values[:width], seconds(values[width], timestamp.unit)
-        if len(values) != width:
-            raise ValueError(len(values))
-        return values, float("nan")
-
-    return read

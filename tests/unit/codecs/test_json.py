@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 from batches import record_batch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgmm.codecs import CodecSettings, Field, Timestamp
@@ -23,8 +23,8 @@ def fields(*names: str, kind: str = "number") -> tuple[Field, ...]:
     return tuple(Field(name, name, kind) for name in names)
 
 
-def codec(*names: str, **settings: object) -> JsonCodec:
-    return build(CodecSettings(fields(*names), **settings))
+def codec(*names: str, **more: object) -> JsonCodec:
+    return build(CodecSettings(fields(*names), **more))
 
 
 def decode_one(made: JsonCodec, value: str | bytes):
@@ -260,30 +260,65 @@ def test_settings_that_describe_no_vector_are_refused():
 
 
 numbers = st.one_of(
-    st.none(), st.floats(width=64), st.integers(-(2**70), 2**70), st.booleans(), st.text(max_size=3), st.just([1])
+    st.none(),
+    st.floats(width=64),
+    st.integers(-(2**70), 2**70),
+    st.booleans(),
+    st.sampled_from(["", "a", "1", "1.0", "true"]),
+    st.just([1]),
 )
+levels = st.dictionaries(st.sampled_from(["a", "b", "ts", "c", "c.d"]), numbers)
 payloads = st.one_of(
-    st.dictionaries(st.sampled_from(["a", "b", "ts", "other"]), numbers).map(json.dumps),
+    st.dictionaries(
+        st.sampled_from(["a", "b", "ts", "s", "n", "n.a", "n.c.d", "other"]),
+        numbers | levels | st.dictionaries(st.sampled_from("cs"), numbers | levels),
+    ).map(json.dumps),
     st.lists(numbers, max_size=3).map(json.dumps),
 )
+SETTINGS = [
+    CodecSettings(fields("a", "b"), Timestamp("ts", "ms"), max_missing=1.0),
+    CodecSettings((Field("x", "n.a"), Field("y", "b"), Field("z", "n.c.d")), Timestamp("n.ts", "s"), max_missing=1.0),
+    CodecSettings((Field("s", "s", "category"), Field("y", "n.b")), Timestamp("ts", "iso"), max_missing=1.0),
+    CodecSettings((Field("a", "n.a"), Field("s", "n.c.s", "category"), Field("t", "a", "category")), max_missing=1.0),
+]
 
 
-@given(payloads)
-def test_the_quick_reading_agrees_with_the_careful_one(payload):
-    made = codec("a", "b", timestamp=Timestamp("ts", "ms"), max_missing=1.0)
-    slow = codec("a", "b", timestamp=Timestamp("ts", "ms"), max_missing=1.0)
-    slow._quick = None
+@pytest.mark.parametrize("declared", SETTINGS)
+@settings(max_examples=300)
+@given(payload=payloads)
+def test_the_typed_reading_agrees_with_the_careful_one(declared, payload):
+    made, careful = build(declared), build(declared)
+    assert made._quick is not None
+    careful._quick = None
     batch = record_batch([payload.encode()])
-    left, right = made.decode(batch), slow.decode(batch)
+    left, right = made.decode(batch), careful.decode(batch)
     np.testing.assert_array_equal(left.X, right.X)
     np.testing.assert_array_equal(left.event_time, right.event_time)
     assert left.rejects == right.rejects
 
 
-def test_the_ordinary_record_never_needs_the_careful_reading(monkeypatch):
-    made = codec("a", "b", timestamp=Timestamp("ts", "ms"))
+@pytest.mark.parametrize(
+    ("declared", "payload"),
+    [
+        (SETTINGS[0], '{"a": 1, "b": null, "ts": 1, "junk": {"x": "y"}}'),
+        (SETTINGS[0], "[1, null]"),
+        (SETTINGS[1], '{"n": {"a": 1, "c": {"d": 2}, "ts": 1}, "b": 3}'),
+        (SETTINGS[1], '{"n": null, "b": 3}'),
+        (SETTINGS[2], '{"s": "up", "n": {"b": 2}, "ts": "2024-01-01T00:00:00Z"}'),
+        (SETTINGS[3], '{"n": {"a": 1, "c": {"s": true}}, "a": 7}'),
+    ],
+)
+def test_the_ordinary_record_needs_no_careful_reading(monkeypatch, declared, payload):
+    made = build(declared)
     monkeypatch.setattr(made, "_careful", None)
-    assert decode_one(made, '{"a": 1, "b": null, "ts": 1, "junk": {"x": "y"}}')[0] == 1
+    assert isinstance(decode_one(made, payload), list)
+
+
+def test_overlapping_paths_are_read_with_care():
+    for paths in (("a", "a.b"), ("a.b", "a"), ("a", "a")):
+        made = build(CodecSettings(tuple(Field(f"f{i}", path) for i, path in enumerate(paths))))
+        assert made._quick is None
+    assert decode_one(made, '{"a": 1}') == [1, 1]
 
 
 @given(st.lists(st.one_of(st.binary(max_size=40), payloads.map(str.encode), st.none()), max_size=8))
