@@ -257,8 +257,14 @@ class Engine:
             self._begin_shadow(result)
 
     def _begin_shadow(self, result: Candidate) -> None:
-        job = result.job
-        self.state.shadow = Shadow(job.number, job.kind, job.targets, result.members)
+        """Judge a candidate that has seen what the incumbent has: a refresh makes up for the rows since its job."""
+        job, state = result.job, self.state
+        members = list(result.members)
+        for position, (i, settings) in enumerate(zip(job.targets, job.settings, strict=True)):
+            if state.clocks[i].since_refit:
+                X, newest = state.window.rows(settings.window), state.window.newest()
+                members[position] = warm(members[position], X, newest, settings, REFRESH_PASSES)
+        state.shadow = Shadow(job.number, job.kind, job.targets, tuple(members))
 
     def _fail(self, failure: Failure) -> None:
         outcome = "failed" if failure.reason is None else "refused"
