@@ -254,7 +254,10 @@ class Engine:
             detector = Detector(result.members, Version(1, 0))
             self.pending = Promotion(detector, "first", result.job.targets, result.held_out)
         else:
-            self._begin_shadow(result)
+            try:
+                self._begin_shadow(result)
+            except DetectorError as error:
+                self._outcome("failed", result.job.targets, job=result.job.number, message=str(error))
 
     def _begin_shadow(self, result: Candidate) -> None:
         """Judge a candidate that has seen what the incumbent has: a refresh makes up for the rows since its job."""
