@@ -118,15 +118,23 @@ class Daemon:
 
     def metrics(self) -> Metrics:
         """Ask for its metrics; empty ones while it does not answer."""
+        return Metrics(self._get("/metrics"))
+
+    def version(self) -> str:
+        """Ask for the version of the model that serves; 0.0 before the first."""
+        status = json.loads(self._get("/status") or "{}")
+        return str((status.get("engine") or {}).get("version", "0.0"))
+
+    def _get(self, path: str) -> str:
         address = self.address()
         if address is None:
-            return Metrics()
+            return ""
         connection = http.client.HTTPConnection(*address, timeout=HTTP_SECONDS)
         try:
-            connection.request("GET", "/metrics")
-            return Metrics(connection.getresponse().read().decode())
+            connection.request("GET", path)
+            return connection.getresponse().read().decode()
         except (OSError, http.client.HTTPException):
-            return Metrics()
+            return ""
         finally:
             connection.close()
 

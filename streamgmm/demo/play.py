@@ -124,7 +124,7 @@ class Watch:
         if self.clock() >= self._next_metrics:
             self._next_metrics = self.clock() + METRICS_EVERY
             self.metrics = self.daemon.metrics()
-            self.progress.update(self.replay.sent, self.metrics.seen, self.metrics.total("model_version"))
+            self.progress.update(self.replay.sent, self.metrics.seen, self.daemon.version())
 
     def until(self, reached: Callable[[], bool], patience: float) -> None:
         """Look until something is reached; an error after `patience` seconds without a row more."""

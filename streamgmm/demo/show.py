@@ -65,11 +65,11 @@ class Progress:
         self._steps = 0
         self._text = ""
 
-    def update(self, sent: int, seen: int, version: float) -> None:
+    def update(self, sent: int, seen: int, version: str) -> None:
         """Show how far sending and scoring have come, and which model serves."""
         filled = BAR_WIDTH * seen // self._rows
         bar = "█" * filled + "░" * (BAR_WIDTH - filled)
-        self._text = f"{bar} sent {sent:>4}  seen {seen:>4} of {self._rows}  model {version:g}"
+        self._text = f"{bar} sent {sent:>4}  seen {seen:>4} of {self._rows}  model {version}"
         if self._terminal:
             self._bar.write(f"\r\x1b[K{self._text}")
         elif seen * PLAIN_STEPS // self._rows > self._steps:
@@ -148,10 +148,12 @@ def running(ledger: Ledger, metrics: Metrics, seconds: float) -> Iterable[str]:
     refused = metrics.total("refits_total", outcome="refused")
     reasons = ", ".join(f"{count:g} {name}" for name, count in metrics.by("refits_refused_total", "reason").items())
     busy = sum(metrics.total("stage_duration_seconds_sum", stage=stage) for stage in STAGES if stage != "poll")
-    pace = f"busy for {busy:.1f} s of them, {ledger.rows / busy:.0f} rows a second" if busy else "not timed"
+    pace = (
+        f"worked for {busy:.1f} s, learning included: {ledger.rows / busy:.0f} rows a second" if busy else "is untimed"
+    )
     yield f"rows         {ledger.rows} = {fates}; lost {lost}; committed {ledger.committed}"
     yield f"refits       {promoted:g} promoted, {refused:g} refused{reasons and f' ({reasons})'}"
-    yield f"speed        replayed in {seconds:.0f} s; the daemon was {pace}"
+    yield f"speed        replayed in {seconds:.0f} s; the daemon {pace}"
 
 
 def opening(stream: LabelledStream, servers: str, source: str, sink: str, config: Path) -> Iterable[str]:

@@ -20,7 +20,9 @@ FAKE = textwrap.dedent("""
         def do_GET(self):
             self.send_response(200)
             self.end_headers()
-            self.wfile.write(b"streamgmm_rows_scored_total 12.0")
+            status = self.path == "/status"
+            body = b'{"engine": {"version": "3.14"}}' if status else b"streamgmm_rows_scored_total 12.0"
+            self.wfile.write(body)
         def log_message(self, *args): pass
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(mode)))
@@ -58,11 +60,12 @@ def test_names_on_a_broker_of_the_users_are_apart():
     assert not {*one.topics, one.group} & {*other.topics, other.group}
 
 
-def test_address_and_metrics_come_from_the_running_process(start, until):
+def test_address_metrics_and_version_come_from_the_running_process(start, until):
     daemon = start("0")
     assert until(daemon.address, 10)
     daemon.check()
     assert daemon.metrics().total("rows_scored_total") == 12
+    assert daemon.version() == "3.14"
 
 
 def test_without_an_address_there_are_no_metrics(start, until):
@@ -70,6 +73,7 @@ def test_without_an_address_there_are_no_metrics(start, until):
     assert until(lambda: daemon.stop() is not None, 10)
     assert daemon.address() is None
     assert daemon.metrics().seen == 0
+    assert daemon.version() == "0.0"
 
 
 def test_a_daemon_that_dies_shows_its_log(start, until):

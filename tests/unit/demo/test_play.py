@@ -70,6 +70,9 @@ class FakeDaemon:
     def metrics(self):
         return Metrics(f"streamgmm_rows_scored_total {len(self.topics.sent) - self.lag}")
 
+    def version(self):
+        return "1.0"
+
 
 @pytest.fixture
 def topics():

@@ -41,7 +41,7 @@ def test_an_incident_is_one_line():
 def test_on_a_terminal_a_line_goes_above_the_bar():
     screen = Terminal()
     progress = show.Progress(screen, screen, 100)
-    progress.update(50, 25, 3.1)
+    progress.update(50, 25, "3.1")
     progress.line("an incident")
     assert screen.getvalue().split("\r\x1b[K")[-1].startswith("an incident\n█")
     progress.clear()
@@ -52,7 +52,7 @@ def test_in_a_file_the_bar_is_a_line_each_tenth():
     out, bar = io.StringIO(), io.StringIO()
     progress = show.Progress(out, bar, 100)
     for seen in range(101):
-        progress.update(100, seen, 1.0)
+        progress.update(100, seen, "1.0")
     progress.line("an incident")
     assert bar.getvalue().count("\n") == 10
     assert "\x1b" not in bar.getvalue() + out.getvalue()
@@ -94,4 +94,4 @@ def test_the_running_lines_account_for_rows_and_refits():
     text = "\n".join(show.running(Ledger(10, 10, 6, 3, 0), metrics, 40.0))
     assert "10 = 6 scored + 3 unscored + 0 rejected; lost 1; committed 10" in text
     assert "4 promoted, 1 refused (1 shadow_density)" in text
-    assert "busy for 0.5 s of them, 20 rows a second" in text
+    assert "the daemon worked for 0.5 s, learning included: 20 rows a second" in text
