@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "app": {ALL},
     "assembly": {"checkpoint", "config", "engine", "errors", "features", "records", "refit"},
     "wiring": {ALL},
+    "probe": {"bus", "config", "errors", "records", "sources!", "wiring"},
     "compiled": set(),
     "cli": {
         "app",
@@ -34,6 +35,7 @@ MAY_IMPORT = {
         "registry",
         "snapshots",
         "assembly",
+        "probe",
     },
     "loop": {
         "codecs!",

@@ -1,0 +1,103 @@
+"""Validate a configuration: every error at once, with its line, its column and a remedy."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from streamgmm.config import Config
+
+OK, FAILED, TRY_LATER = 0, 1, 75
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("-c", "--config", type=Path, help="YAML")
+    what.add_argument("--schema", action="store_true", help="print the JSON Schema of the configuration")
+    parser.add_argument(
+        "--online",
+        action="store_true",
+        help="also try brokers, topics, rights, files and folders, and show the first decoded vectors",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what would run, or everything that is wrong (exit code 78)."""
+    if args.schema:
+        from streamgmm.config.export import json_schema
+
+        print(json.dumps(json_schema(), indent=2))
+        return OK
+    from streamgmm.config import load
+
+    config = load(args.config)
+    print(f"{args.config}: ok")
+    for name, text in summary(config):
+        print(f"  {name:<13}{text}")
+    for key, path in absent_files(config):
+        print(f"{args.config}: {key}: there is no file {path} here", file=sys.stderr)
+    return _online(config) if args.online else OK
+
+
+def _online(config: Config) -> int:
+    from streamgmm.probe import findings
+
+    failed = []
+    for finding in findings(config):
+        print(f"{'ok' if finding.ok else 'FAILED':<7} {finding.what}: {finding.detail}", flush=True)
+        failed += [] if finding.ok else [finding]
+    if not failed:
+        return OK
+    return TRY_LATER if all(finding.away for finding in failed) else FAILED
+
+
+def summary(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield what would run, one line for each section that matters."""
+    source, codec, learning, detection = config.source, config.codec, config.learning, config.detection
+    if source is not None:
+        yield "source", _place(source)
+    if codec is not None:
+        columns = codec.names
+        for feature in config.features:
+            columns = feature.output_names(columns)
+        yield "codec", f"{codec.type}, {len(codec.names)} fields, {len(columns)} columns: {_shortened(columns)}"
+    yield "model", f"{config.model.n_components} components, {config.model.covariance_type}"
+    yield "learning", f"window {learning.window.records} rows, first fit after {learning.min_records}"
+    rows = detection.buffer_rows(config.limits.calibration_rows)
+    yield "detection", f"target rate {detection.target_rate:g} ({detection.level}), ranked among {rows} scores"
+    for sink in config.sinks:
+        yield "sink", f"{_place(sink)}, {sink.emit}"
+    yield "dead letters", ", ".join(config.dead_letter_topics()) or str(getattr(config.dead_letters, "path", "a file"))
+    yield "state", str(config.state.dir)
+    yield "http", config.http.listen or "off"
+
+
+def _place(section: object) -> str:
+    """Return where a source reads or a sink writes."""
+    topics: tuple[str, ...] = getattr(section, "all_topics", None) or (getattr(section, "topic", ""),)
+    if not topics[0]:
+        return f"file {getattr(section, 'path', '')}"
+    servers = getattr(section, "bootstrap_servers", None)
+    return f"kafka {', '.join(topics)}" + (f" at {', '.join(servers)}" if servers else "")
+
+
+def _shortened(names: tuple[str, ...], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+
+
+def absent_files(config: Config) -> Iterator[tuple[str, Path]]:
+    """Yield every certificate and secret that is named but not there: another machine may well have it."""
+    sections = {"source": config.source, **{f"sinks[{i}]": sink for i, sink in enumerate(config.sinks)}}
+    for key, section in {**sections, "dead_letters": config.dead_letters}.items():
+        security = getattr(section, "security", None)
+        for name in type(security).model_fields if security is not None else ():
+            path = getattr(security, name)
+            if name.endswith("_file") and path is not None and not path.exists():
+                yield f"{key}.security.{name}", path

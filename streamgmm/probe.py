@@ -1,0 +1,183 @@
+"""Would this configuration run here? Asks brokers, folders and files, and reads a few records; changes nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from streamgmm import wiring
+from streamgmm.config.inputs import FileSource, KafkaSource
+from streamgmm.config.outputs import FileDeadLetters, FileSink, KafkaDeadLetters, KafkaSink
+from streamgmm.errors import RetryableError, StreamgmmError
+from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
+from streamgmm.sources import Resume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from streamgmm.bus.client import Connection
+    from streamgmm.config import Config
+
+SAMPLED = 3
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at; `away` says that only the brokers' absence is to blame."""
+
+    ok: bool
+    what: str
+    detail: str
+    away: bool = False
+
+
+def findings(config: Config) -> Iterator[Finding]:
+    """Look at everything the daemon needs, one finding each.
+
+    Raises
+    ------
+    ConfigError
+        A secret's file cannot be read.
+    """
+    yield writable(config.state.dir, f"state {config.state.dir}")
+    yield from _files(config)
+    reachable = True
+    for connection, reads, writes, group in _connections(config):
+        found = list(_brokers(connection, reads, writes, group))
+        reachable = reachable and all(finding.ok for finding in found)
+        yield from found
+    if reachable:
+        yield from vectors(config)
+
+
+def writable(folder: Path, what: str) -> Finding:
+    """Try to write into a folder, or into the nearest one above it that is there; leaves nothing behind."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        return Finding(False, what, f"{there} is not a folder")
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        return Finding(False, what, f"cannot write into {there}: {error.strerror}")
+    return Finding(True, what, "writable" if there == folder else "will be made")
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    if isinstance(config.source, FileSource):
+        path = config.source.path
+        readable = path.is_file() and os.access(path, os.R_OK)
+        yield Finding(readable, f"file {path}", "readable" if readable else "cannot be read")
+    outputs = (*config.sinks, config.dead_letters)
+    for path in (section.path for section in outputs if isinstance(section, FileSink | FileDeadLetters)):
+        if path.parent.exists():
+            yield writable(path.parent, f"file {path}")
+        else:
+            yield Finding(False, f"file {path}", f"there is no folder {path.parent}")
+
+
+# --- brokers
+
+
+class _Cluster(NamedTuple):
+    connection: Connection
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    group: str | None
+
+
+def _connections(config: Config) -> list[_Cluster]:
+    """Return what is read and written where; outputs on the source's brokers are asked together with it."""
+    clusters: list[_Cluster] = []
+    if isinstance(config.source, KafkaSource):
+        source = config.source
+        clusters.append(_Cluster(wiring.source_connection(source), source.all_topics, (), source.group_id))
+    for connection, topics in _outputs(config):
+        for i, known in enumerate(clusters):
+            if _same(known.connection, connection):
+                clusters[i] = known._replace(writes=known.writes + topics)
+                break
+        else:
+            clusters.append(_Cluster(connection, (), topics, None))
+    return clusters
+
+
+def _outputs(config: Config) -> Iterator[tuple[Connection, tuple[str, ...]]]:
+    for i, section in enumerate(config.sinks):
+        if isinstance(section, KafkaSink):
+            yield wiring.sink_connection(config, section, f"sinks[{i}]"), (section.topic,)
+    letters = config.dead_letters
+    if isinstance(letters, KafkaDeadLetters) and config.dead_letter_topics():
+        yield wiring.sink_connection(config, letters, wiring.DEAD_LETTERS_NAME), config.dead_letter_topics()
+
+
+def _same(one: Connection, other: Connection) -> bool:
+    return set(one.bootstrap_servers) == set(other.bootstrap_servers) and one.security == other.security
+
+
+def _brokers(
+    connection: Connection, reads: Sequence[str], writes: Sequence[str], group: str | None
+) -> Iterator[Finding]:
+    from streamgmm.bus import check, client  # noqa: PLC0415 - only Kafka users pay for kafka-python
+
+    try:
+        client.call_with_budget(client.admin(connection).close)
+    except StreamgmmError as error:
+        yield Finding(False, "brokers", str(error), away=isinstance(error, RetryableError))
+        return
+    for found in check.diagnose(connection, reads, writes, group_id=group):
+        yield Finding(found.ok, found.what, found.detail)
+
+
+# --- vectors
+
+
+def vectors(config: Config) -> Iterator[Finding]:
+    """Decode a few records of the source, as the daemon would."""
+    try:
+        values = _sample(config)
+    except StreamgmmError as error:
+        yield Finding(False, "records", str(error), away=isinstance(error, RetryableError))
+        return
+    if not values:
+        yield Finding(True, "records", "none there yet")
+        return
+    codec = wiring.codec(config)
+    decoded = codec.decode(_batch(values))
+    names = [field.name for field in codec.fields]
+    for row in decoded.X[:SAMPLED]:
+        shown = ", ".join(f"{name} {value:.6g}" for name, value in zip(names, row, strict=True))
+        yield Finding(True, "vector", shown)
+    for reject in decoded.rejects[:SAMPLED]:
+        yield Finding(False, "record", f"would be rejected ({reject.reason}): {reject.detail}")
+
+
+def _sample(config: Config) -> Sequence[bytes]:
+    if isinstance(config.source, KafkaSource):
+        from streamgmm.bus import check  # noqa: PLC0415 - only Kafka users pay for kafka-python
+
+        return check.sample(wiring.source_connection(config.source), config.source.all_topics[0], SAMPLED)
+    source = wiring.source(config)
+    try:
+        source.start(Resume({}, 0))
+        batch = source.poll(0.0)
+    finally:
+        source.close(0.0)
+    return [value for i in range(min(len(batch), SAMPLED)) if (value := batch.value[i]) is not None]
+
+
+def _batch(values: Sequence[bytes]) -> RecordBatch:
+    n = len(values)
+    return RecordBatch(
+        partitions=(TopicPartition("sample", 0),),
+        partition=np.zeros(n, dtype=np.int64),
+        offset=np.arange(n),
+        timestamp=np.full(n, -1, dtype=np.int64),
+        value=ByteColumn.from_values(values),
+        key=ByteColumn.from_values([None] * n),
+        headers=[()] * n,
+        next_offsets={},
+    )
