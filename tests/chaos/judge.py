@@ -47,11 +47,10 @@ def memory(seen: Seen) -> Check:
     )
 
 
-def table(title: str, checks: Sequence[Check]) -> str:
+def table(checks: Sequence[Check]) -> str:
     """Return checks as text."""
     width = max(len(c.what) for c in checks)
-    lines = [f"{'ok' if c.ok else 'FAILED':7}{c.what:{width}}  {c.seen}" for c in checks]
-    return "\n".join([title, *lines])
+    return "\n".join(f"{'ok' if c.ok else 'FAILED':7}{c.what:{width}}  {c.seen}" for c in checks)
 
 
 def _stream(seen: Seen) -> Check:
