@@ -1,0 +1,222 @@
+import gc
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamgmm import cli, probe
+from streamgmm.bus import check as bus_check
+from streamgmm.bus import client
+from streamgmm.config import parse
+from streamgmm.errors import ConfigError, RetryableError
+from streamgmm.probe import Finding, findings
+
+ROOT = Path(__file__).parents[3]
+MINIMAL = ROOT / "config" / "minimal.yaml"
+ROWS = ['{"a": 1, "b": 2}', '{"a": 3.5, "b": null}']
+
+
+def written(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def file_config(folder, rows, **more):
+    (folder / "rows.jsonl").write_text("".join(f"{row}\n" for row in rows))
+    return {
+        "source": {"type": "file", "path": str(folder / "rows.jsonl")},
+        "codec": {"fields": ["a", "b"]},
+        "sinks": [{"type": "file", "path": str(folder / "out.jsonl")}],
+        "state": {"dir": str(folder / "state" / "deep")},
+        **more,
+    }
+
+
+def kafka_config(**more):
+    return {
+        "source": {"bootstrap_servers": "one:1,two:2", "topics": ["a", "b"]},
+        "codec": {"fields": ["a", "b"]},
+        "sinks": [{"topic": "anomalies"}],
+        **more,
+    }
+
+
+# --- offline
+
+
+def test_a_good_file_is_ok_and_says_what_would_run(capsys, monkeypatch):
+    monkeypatch.delenv("KAFKA", raising=False)
+    assert cli.main(["check", "-c", str(MINIMAL)]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{MINIMAL}: ok\n")
+    for said in ("kafka vectors at localhost:9092", "temperature, pressure, flow", "vectors-dead-letters", "0.001"):
+        assert said in out
+    assert err == ""
+
+
+def test_a_bad_file_is_told_on_stderr_with_exit_code_78(capsys, tmp_path):
+    path = written(tmp_path / "bad.yaml", MINIMAL.read_text() + "model: {n_componets: 4}\n")
+    assert cli.main(["check", "-c", path]) == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f'{path}:10:9: model.n_componets: unknown key; did you mean "n_components"?' in err
+
+
+def test_files_that_are_not_here_are_told_but_no_error(capsys):
+    assert cli.main(["check", "-c", str(ROOT / "config" / "full.yaml")]) == 0
+    assert "source.security.ca_file: there is no file /etc/streamgmm/ca.pem here" in capsys.readouterr().err
+
+
+def test_the_schema_is_printed(capsys):
+    assert cli.main(["check", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "streamgmm configuration"
+
+
+def test_a_file_or_the_schema_must_be_asked_for(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["check"])
+    assert caught.value.code == 2
+    assert "one of the arguments" in capsys.readouterr().err
+
+
+def test_checking_imports_nothing_heavy():
+    code = f"""
+import sys
+from streamgmm.cli import main
+assert main(["check", "-c", {str(MINIMAL)!r}]) == 0
+print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"numpy", "numba", "scipy", "kafka", "prometheus_client"} & set(done.stdout.splitlines()[-1].split())
+
+
+# --- online, without brokers
+
+
+def test_a_file_source_is_read_and_decoded(tmp_path):
+    found = list(findings(parse(file_config(tmp_path, ROWS))))
+    assert all(finding.ok for finding in found), found
+    assert Finding(True, "vector", "a 1, b 2") in found
+    assert Finding(True, "vector", "a 3.5, b nan") in found
+    assert not (tmp_path / "state").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl"}
+
+
+def test_records_that_would_be_rejected_are_told(tmp_path):
+    found = list(findings(parse(file_config(tmp_path, ['{"a": "x", "b": 2}']))))
+    assert [f.detail.partition(":")[0] for f in found if not f.ok] == ["would be rejected (schema)"]
+
+
+def test_an_empty_source_is_fine(tmp_path):
+    assert list(findings(parse(file_config(tmp_path, []))))[-1] == Finding(True, "records", "none there yet")
+
+
+def test_folders_and_files_that_are_missing_fail_with_1(tmp_path, capsys):
+    config = file_config(tmp_path, ROWS, sinks=[{"type": "file", "path": str(tmp_path / "no" / "out.jsonl")}])
+    path = written(tmp_path / "config.yaml", json.dumps(config))
+    assert cli.main(["check", "-c", path, "--online"]) == 1
+    assert f"FAILED  file {tmp_path}/no/out.jsonl: there is no folder {tmp_path}/no" in capsys.readouterr().out
+    (tmp_path / "rows.jsonl").unlink()
+    assert next(f.what for f in findings(parse(config)) if not f.ok) == f"file {tmp_path}/rows.jsonl"
+
+
+def test_a_state_folder_that_is_a_file_is_told(tmp_path):
+    (tmp_path / "state").write_text("")
+    found = probe.writable(tmp_path / "state", "state")
+    assert found == Finding(False, "state", f"{tmp_path}/state is not a folder")
+
+
+# --- online, brokers
+
+
+class Brokers:
+    """Stands for bus.check and bus.client.admin; remembers what was asked."""
+
+    def __init__(self, monkeypatch, error=None, finding=None, values=()):
+        self.asked = []
+        self._error, self._finding, self._values = error, finding, values
+        monkeypatch.setattr(client, "admin", self.admin)
+        monkeypatch.setattr(bus_check, "diagnose", self.diagnose)
+        monkeypatch.setattr(bus_check, "sample", lambda *_: list(self._values))
+
+    def admin(self, _connection):
+        if self._error is not None:
+            raise self._error
+        return self
+
+    def close(self):
+        pass
+
+    def diagnose(self, connection, reads, writes, *, group_id):
+        self.asked.append((connection.bootstrap_servers, tuple(reads), tuple(writes), group_id))
+        return [self._finding or bus_check.Finding(True, "topic", "there")]
+
+
+def test_outputs_on_the_source_s_brokers_are_asked_with_it(monkeypatch):
+    brokers = Brokers(monkeypatch)
+    sinks = [
+        {"topic": "x"},
+        {"topic": "y", "bootstrap_servers": "two:2,one:1"},
+        {"topic": "z", "bootstrap_servers": "c:3"},
+    ]
+    list(findings(parse(kafka_config(sinks=sinks))))
+    dead_letters = ("a-dead-letters", "b-dead-letters")
+    assert brokers.asked == [
+        (("one:1", "two:2"), ("a", "b"), ("x", "y", *dead_letters), "streamgmm"),
+        (("c:3",), (), ("z",), None),
+    ]
+
+
+def test_first_vectors_of_a_topic_are_shown(monkeypatch):
+    Brokers(monkeypatch, values=[row.encode() for row in ROWS])
+    assert list(findings(parse(kafka_config())))[-1] == Finding(True, "vector", "a 3.5, b nan")
+
+
+@pytest.mark.parametrize(
+    ("error", "finding", "code"),
+    [
+        (RetryableError("nobody answers"), None, 75),
+        (ConfigError("wrong password"), None, 1),
+        (None, bus_check.Finding(False, "topic anomalies", "does not exist"), 1),
+        (None, None, 0),
+    ],
+)
+def test_the_exit_code_says_whether_waiting_helps(monkeypatch, tmp_path, error, finding, code, capsys):
+    Brokers(monkeypatch, error, finding)
+    config = kafka_config(state={"dir": str(tmp_path)})
+    assert cli.main(["check", "--online", "-c", written(tmp_path / "config.yaml", json.dumps(config))]) == code
+    out = capsys.readouterr().out
+    assert ("FAILED" in out) == bool(code)
+    assert str(error or "") in out
+
+
+# kafka-python leaves the sockets of refused connections to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_nobody_listens(monkeypatch, tmp_path, free_port, capsys):
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 1.0)
+    config = kafka_config(state={"dir": str(tmp_path)})
+    config["source"]["bootstrap_servers"] = f"127.0.0.1:{free_port}"
+    assert cli.main(["check", "--online", "-c", written(tmp_path / "config.yaml", json.dumps(config))]) == 75
+    assert "nothing listens there" in capsys.readouterr().out
+    gc.collect()
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_a_secret_that_cannot_be_read_is_a_config_error(tmp_path, capsys):
+    security = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "u", "password_file": str(tmp_path / "none")}
+    config = kafka_config(state={"dir": str(tmp_path)})
+    config["source"]["security"] = security
+    path = written(tmp_path / "config.yaml", json.dumps(config))
+    assert cli.main(["check", "-c", path]) == 0
+    assert cli.main(["check", "--online", "-c", path]) == 78
+    assert f"source.security.password_file: cannot read {tmp_path}/none: No such file" in capsys.readouterr().err
