@@ -3,12 +3,14 @@
 Config keys and metrics have tables of their own, compared where they are declared.
 """
 
+import json
 import re
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from streamgmm import cli, registry
+from streamgmm import cli, config, registry
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -17,7 +19,7 @@ INDEX = ROOT / "docs" / "index.md"
 FENCE = re.compile(r"```\w*\n(.*?)```", re.DOTALL)
 ROW = re.compile(r"^\| `([^`]+)` \|", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#([^)]*))?\)")
-COMMAND = re.compile(r"(?:^|[\s`(])streamgmm ([a-z][a-z-]+)")
+COMMAND = re.compile(r"(?:^|^\$ |-m )streamgmm ([a-z][a-z-]+)", re.MULTILINE)
 
 
 def table(title, text=None):
@@ -83,9 +85,36 @@ def slug(heading):
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def blocks(language):
+    return [
+        pytest.param(block, id=f"{page(path)}-{number}")
+        for path in PAGES
+        for number, block in enumerate(re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.DOTALL))
+    ]
+
+
+@pytest.mark.parametrize("block", [p for p in blocks("yaml") if p.id.startswith("README")])
+def test_the_first_config_a_user_sees_loads(block, tmp_path):
+    (tmp_path / "streamgmm.yaml").write_text(block)
+    assert config.load(tmp_path / "streamgmm.yaml").sinks
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_examples_run(block):
+    exec(compile(block, "example", "exec"), {})
+
+
+@pytest.mark.parametrize("block", [p for p in blocks("json") if p.id.startswith("README")])
+def test_the_example_record_has_fields_of_the_schema(block):
+    schema = json.loads((ROOT / "docs" / "anomaly.schema.json").read_text())
+    record = json.loads(block)
+    assert set(record) <= set(schema["properties"])
+    jsonschema.validate(record, schema | {"required": []})
+
+
 def test_the_test_can_fail():
     text = "## Commands\n\n| command | does |\n|---|---|\n| `run` | x |\n\n## Next\n| `other` | y |\n"
     assert table("Commands", text) == ["run"]
-    assert COMMAND.findall("$ streamgmm fly --high\nstreamgmm-thing") == ["fly"]
+    assert COMMAND.findall("$ streamgmm fly --high\nstreamgmm-thing\nfrom streamgmm import x") == ["fly"]
     assert LINK.findall("[a](b.md#c) [d](https://e) [f](#g)") == [("b.md", "c")]
     assert slug("How a row goes, step by step") == "how-a-row-goes-step-by-step"
