@@ -174,6 +174,12 @@ def test_first_vectors_of_a_topic_are_shown(monkeypatch):
     assert list(findings(parse(kafka_config())))[-1] == Finding(True, "vector", "a 3.5, b nan")
 
 
+@pytest.mark.parametrize(("missing", "shown"), [("topic anomalies", True), ("topic b", False)])
+def test_vectors_are_shown_unless_the_source_is_what_is_missing(monkeypatch, missing, shown):
+    Brokers(monkeypatch, finding=bus_check.Finding(False, missing, "does not exist"), values=[ROWS[0].encode()])
+    assert any(finding.what == "vector" for finding in findings(parse(kafka_config()))) == shown
+
+
 @pytest.mark.parametrize(
     ("error", "finding", "code"),
     [
