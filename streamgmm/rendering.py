@@ -70,5 +70,5 @@ class Rendering:
 
     @staticmethod
     def _compact(batch: RecordBatch, mine: FeatureBatch, part: Part, scored: ScoredBatch) -> list[OutputRecord]:
-        rows = np.flatnonzero((scored.status == 0) & ~scored.is_anomaly & ~part.muted[mine.record])
+        rows = np.flatnonzero(~scored.is_anomaly & ~part.muted[mine.record])
         return [messages.compact_record(batch, mine, scored, int(i)) for i in rows]
