@@ -1,0 +1,551 @@
+"""Scoring and EM for complete rows: blocked over samples, SIMD over samples, fused log-sum-exp.
+
+Everything is flat: a block of samples is transposed to (n_features, block), so that every inner loop has unit stride.
+Deltas x − μ are formed first and multiplied by the triangular precision factor afterwards: x·U − μ·U cancels on data
+far from the origin (tests/unit/mixture/test_accuracy.py). No BLAS: a triangular product needs half of its flops, and
+its threads spin on a busy machine.
+
+`kind` says how a component measures distance: full (0), tied (1), diag (2), spherical (3); `factors` holds
+
+- full: per component, tiles of four rows of L = Uᵀ in the order they are read (`pack_rows`);
+- tied: the same for the one L, then L·(μ_k − centre); the last n_features numbers are the centre;
+- diag: precisions (K·d); spherical: precisions (K).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba.core import types
+
+from streamgmm.mixture import simd_kernels as simd
+from streamgmm.mixture.simd_kernels import WIDTH, add, device, div, fma, kernel, load, mul, splat, store, sub, total
+
+FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
+
+# Samples per block; a tile is four vectors of samples. EM sums across lanes once per block, so it likes larger ones.
+BLOCK, EM_BLOCK = 64, 128
+TILE = 4 * WIDTH
+# A row so far away that its log-density overflows keeps a finite maximum here and is reported as −inf.
+LOWEST = -1e308
+
+_1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+ROWS = types.Array(types.float64, 2, "C", readonly=True)
+
+
+@device
+def _transpose(X, start, rows, d, block, xt):
+    """Copy rows to columns; return 0.0, or NaN when a value is not finite."""
+    check = 0.0
+    for p in range(rows):
+        for i in range(d):
+            v = X[start + p, i]
+            check += v - v
+            xt[i * block + p] = v
+    return check
+
+
+@device
+def _subtract(xt, block, used, d, centres, offset, delta):
+    for i in range(d):
+        m = splat(centres[offset + i])
+        for c in range(0, used, WIDTH):
+            store(delta, i * block + c, sub(load(xt, i * block + c), m))
+
+
+@device
+def _triangular_tile(L, o, delta, block, c, d, z, keep):
+    """Return |L δ|² of four vectors of samples; where asked, leave L δ in z."""
+    q0 = q1 = q2 = q3 = splat(0.0)
+    whole = d // 4
+    for j in range(whole):
+        a00 = a01 = a02 = a03 = splat(0.0)
+        a10 = a11 = a12 = a13 = splat(0.0)
+        a20 = a21 = a22 = a23 = splat(0.0)
+        a30 = a31 = a32 = a33 = splat(0.0)
+        for i in range(4 * j + 4):
+            s = i * block + c
+            d0, d1 = load(delta, s), load(delta, s + WIDTH)
+            d2, d3 = load(delta, s + 2 * WIDTH), load(delta, s + 3 * WIDTH)
+            u = splat(L[o])
+            a00, a01, a02, a03 = fma(u, d0, a00), fma(u, d1, a01), fma(u, d2, a02), fma(u, d3, a03)
+            u = splat(L[o + 1])
+            a10, a11, a12, a13 = fma(u, d0, a10), fma(u, d1, a11), fma(u, d2, a12), fma(u, d3, a13)
+            u = splat(L[o + 2])
+            a20, a21, a22, a23 = fma(u, d0, a20), fma(u, d1, a21), fma(u, d2, a22), fma(u, d3, a23)
+            u = splat(L[o + 3])
+            a30, a31, a32, a33 = fma(u, d0, a30), fma(u, d1, a31), fma(u, d2, a32), fma(u, d3, a33)
+            o += 4
+        q0 = fma(a30, a30, fma(a20, a20, fma(a10, a10, fma(a00, a00, q0))))
+        q1 = fma(a31, a31, fma(a21, a21, fma(a11, a11, fma(a01, a01, q1))))
+        q2 = fma(a32, a32, fma(a22, a22, fma(a12, a12, fma(a02, a02, q2))))
+        q3 = fma(a33, a33, fma(a23, a23, fma(a13, a13, fma(a03, a03, q3))))
+        if keep:
+            _store_row(z, (4 * j) * block + c, a00, a01, a02, a03)
+            _store_row(z, (4 * j + 1) * block + c, a10, a11, a12, a13)
+            _store_row(z, (4 * j + 2) * block + c, a20, a21, a22, a23)
+            _store_row(z, (4 * j + 3) * block + c, a30, a31, a32, a33)
+    for j in range(4 * whole, d):
+        a00 = a01 = a02 = a03 = splat(0.0)
+        for i in range(j + 1):
+            u = splat(L[o])
+            s = i * block + c
+            a00, a01 = fma(u, load(delta, s), a00), fma(u, load(delta, s + WIDTH), a01)
+            a02, a03 = fma(u, load(delta, s + 2 * WIDTH), a02), fma(u, load(delta, s + 3 * WIDTH), a03)
+            o += 1
+        q0, q1, q2, q3 = fma(a00, a00, q0), fma(a01, a01, q1), fma(a02, a02, q2), fma(a03, a03, q3)
+        if keep:
+            _store_row(z, j * block + c, a00, a01, a02, a03)
+    return q0, q1, q2, q3
+
+
+@device
+def _store_row(z, o, v0, v1, v2, v3):
+    store(z, o, v0)
+    store(z, o + WIDTH, v1)
+    store(z, o + 2 * WIDTH, v2)
+    store(z, o + 3 * WIDTH, v3)
+
+
+@device
+def _store_joint(lp, o, constant, scale, q0, q1, q2, q3):
+    """Store constant + scale·q."""
+    c, s = splat(constant), splat(scale)
+    store(lp, o, fma(s, q0, c))
+    store(lp, o + WIDTH, fma(s, q1, c))
+    store(lp, o + 2 * WIDTH, fma(s, q2, c))
+    store(lp, o + 3 * WIDTH, fma(s, q3, c))
+
+
+@device
+def _squares(xt, block, c, d, centres, offset):
+    """Return |x − centre|² of four vectors of samples."""
+    q0 = q1 = q2 = q3 = splat(0.0)
+    for i in range(d):
+        s = i * block + c
+        m = splat(centres[offset + i])
+        e0, e1 = sub(load(xt, s), m), sub(load(xt, s + WIDTH), m)
+        e2, e3 = sub(load(xt, s + 2 * WIDTH), m), sub(load(xt, s + 3 * WIDTH), m)
+        q0, q1, q2, q3 = fma(e0, e0, q0), fma(e1, e1, q1), fma(e2, e2, q2), fma(e3, e3, q3)
+    return q0, q1, q2, q3
+
+
+@device
+def _weighted_squares(xt, block, c, d, centres, precisions, offset):
+    """Return Σ (x − centre)² · precision of four vectors of samples."""
+    q0 = q1 = q2 = q3 = splat(0.0)
+    for i in range(d):
+        s = i * block + c
+        m, w = splat(centres[offset + i]), splat(precisions[offset + i])
+        e0, e1 = sub(load(xt, s), m), sub(load(xt, s + WIDTH), m)
+        e2, e3 = sub(load(xt, s + 2 * WIDTH), m), sub(load(xt, s + 3 * WIDTH), m)
+        q0, q1 = fma(mul(e0, e0), w, q0), fma(mul(e1, e1), w, q1)
+        q2, q3 = fma(mul(e2, e2), w, q2), fma(mul(e3, e3), w, q3)
+    return q0, q1, q2, q3
+
+
+@device
+def _joint(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp):
+    """Fill lp (K, block) with log weight + log density of each component."""
+    if kind == FULL:
+        size = factors.size // K
+        for k in range(K):
+            _subtract(xt, block, used, d, means, k * d, delta)
+            for c in range(0, used, TILE):
+                q0, q1, q2, q3 = _triangular_tile(factors, k * size, delta, block, c, d, z, False)
+                _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
+    elif kind == TIED:
+        _subtract(xt, block, used, d, factors, factors.size - d, delta)
+        projected = factors.size - d - K * d
+        for c in range(0, used, TILE):
+            _triangular_tile(factors, 0, delta, block, c, d, z, True)
+            for k in range(K):
+                q0, q1, q2, q3 = _squares(z, block, c, d, factors, projected + k * d)
+                _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
+    elif kind == DIAG:
+        for k in range(K):
+            for c in range(0, used, TILE):
+                q0, q1, q2, q3 = _weighted_squares(xt, block, c, d, means, factors, k * d)
+                _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
+    else:
+        for k in range(K):
+            for c in range(0, used, TILE):
+                q0, q1, q2, q3 = _squares(xt, block, c, d, means, k * d)
+                _store_joint(lp, k * block + c, constants[k], -0.5 * factors[k], q0, q1, q2, q3)
+
+
+@device
+def _greatest(lp, block, c, K):
+    m = splat(LOWEST)
+    for k in range(K):
+        m = simd.maximum(load(lp, k * block + c), m)
+    return m
+
+
+@device
+def _padded(rows):
+    return (rows + TILE - 1) // TILE * TILE
+
+
+@kernel(types.float64(types.intp, ROWS, _1D, _1D, _1D, _1D))
+def score(kind, X, means, factors, constants, out):
+    """Write log p(x) of every row; return 0.0, or NaN when some rows are not finite (theirs is not to be used)."""
+    n, d = X.shape
+    K = constants.size
+    xt, delta, z = np.zeros(d * BLOCK), np.empty(d * BLOCK), np.empty(d * BLOCK)
+    lp, logs = np.empty(K * BLOCK), np.empty(BLOCK)
+    check = 0.0
+    for start in range(0, n, BLOCK):
+        rows = min(BLOCK, n - start)
+        check += _transpose(X, start, rows, d, BLOCK, xt)
+        used = _padded(rows)
+        _joint(kind, xt, BLOCK, used, d, K, means, factors, constants, delta, z, lp)
+        for c in range(0, used, WIDTH):
+            m = _greatest(lp, BLOCK, c, K)
+            s = splat(0.0)
+            for k in range(K):
+                s = add(s, simd.exp(sub(load(lp, k * BLOCK + c), m)))
+            store(logs, c, add(m, simd.log(simd.maximum(s, splat(1e-300)))))
+        for p in range(rows):
+            out[start + p] = logs[p] if logs[p] > 0.99 * LOWEST else -np.inf
+    return check
+
+
+@kernel(types.float64(types.intp, ROWS, _1D, _1D, _1D, _2D))
+def joint(kind, X, means, factors, constants, out):
+    """Write log weight + log density (n, K); return as `score` does."""
+    n, d = X.shape
+    K = constants.size
+    xt, delta, z, lp = np.zeros(d * BLOCK), np.empty(d * BLOCK), np.empty(d * BLOCK), np.empty(K * BLOCK)
+    check = 0.0
+    for start in range(0, n, BLOCK):
+        rows = min(BLOCK, n - start)
+        check += _transpose(X, start, rows, d, BLOCK, xt)
+        _joint(kind, xt, BLOCK, _padded(rows), d, K, means, factors, constants, delta, z, lp)
+        for p in range(rows):
+            for k in range(K):
+                out[start + p, k] = lp[k * BLOCK + p]
+    return check
+
+
+@kernel(types.void(_2D, _1D))
+def normalise(lp, out):
+    """Turn rows of log weight + log density into responsibilities in place; write log p(x)."""
+    n, K = lp.shape
+    for p in range(n):
+        m = LOWEST
+        for k in range(K):
+            m = max(m, lp[p, k])
+        s = 0.0
+        for k in range(K):
+            e = math.exp(lp[p, k] - m)
+            lp[p, k] = e
+            s += e
+        if s > 0.0:
+            out[p] = m + math.log(s)
+            for k in range(K):
+                lp[p, k] /= s
+        else:
+            out[p] = -np.inf
+            for k in range(K):
+                lp[p, k] = 1.0 / K
+
+
+@kernel(types.void(ROWS, _1D, _1D))
+def score_lanes(X, lanes, out):
+    """Write log p(x), full covariances, SIMD over components: for fewer rows than a block is worth.
+
+    `lanes` holds, each over components padded to whole vectors: means (d), lower factors row by row, constants.
+    """
+    n, d = X.shape
+    padded = lanes.size // (d + d * (d + 1) // 2 + 1)
+    delta, lp = np.empty(d * WIDTH), np.empty(padded)
+    for p in range(n):
+        m = splat(LOWEST)
+        for k in range(0, padded, WIDTH):
+            for i in range(d):
+                store(delta, i * WIDTH, sub(splat(X[p, i]), load(lanes, i * padded + k)))
+            o = d * padded + k
+            q = splat(0.0)
+            for j in range(d):
+                a = b = splat(0.0)
+                for i in range(0, j, 2):
+                    a = fma(load(lanes, o), load(delta, i * WIDTH), a)
+                    b = fma(load(lanes, o + padded), load(delta, (i + 1) * WIDTH), b)
+                    o += 2 * padded
+                if j % 2 == 0:
+                    a = fma(load(lanes, o), load(delta, j * WIDTH), a)
+                    o += padded
+                a = add(a, b)
+                q = fma(a, a, q)
+            l = fma(splat(-0.5), q, load(lanes, o))
+            store(lp, k, l)
+            m = simd.maximum(l, m)
+        greatest = LOWEST
+        store(delta, 0, m)
+        for i in range(WIDTH):
+            greatest = max(greatest, delta[i])
+        s = splat(0.0)
+        for k in range(0, padded, WIDTH):
+            s = add(s, simd.exp(sub(load(lp, k), splat(greatest))))
+        s1 = total(s)
+        out[p] = greatest + math.log(s1) if s1 > 0.0 else -np.inf
+
+
+@device
+def _weigh(lp, block, rows, used, K, weights, start, weighted):
+    """Turn lp (K, block) into responsibilities times weights, zero beyond the rows; return Σ weight · log p(x)."""
+    sums = splat(0.0)
+    logs = np.empty(WIDTH)
+    for c in range(0, used, WIDTH):
+        m = _greatest(lp, block, c, K)
+        s = splat(0.0)
+        for k in range(K):
+            e = simd.exp(sub(load(lp, k * block + c), m))
+            store(lp, k * block + c, e)
+            s = add(s, e)
+        s = simd.maximum(s, splat(1e-300))
+        density = add(m, simd.log(s))
+        w = splat(1.0)
+        if weighted or c + WIDTH > rows:
+            for p in range(WIDTH):
+                logs[p] = 0.0
+                if c + p < rows:
+                    logs[p] = weights[start + c + p] if weighted else 1.0
+            w = load(logs, 0)
+        sums = fma(w, density, sums)
+        w = div(w, s)
+        for k in range(K):
+            store(lp, k * block + c, mul(load(lp, k * block + c), w))
+    return total(sums)
+
+
+@device
+def _log_sum(lp, block, p, K):
+    m = LOWEST
+    for k in range(K):
+        m = max(m, lp[k * block + p])
+    s = 0.0
+    for k in range(K):
+        s += math.exp(lp[k * block + p] - m)
+    return m + math.log(max(s, 1e-300))
+
+
+@device
+def _sum_lanes(values, o, used):
+    s = splat(0.0)
+    for c in range(0, used, WIDTH):
+        s = add(s, load(values, o + c))
+    return total(s)
+
+
+@device
+def _outer_tile(r, x, block, used, i, j, second):
+    """Add Σ r_i x_j of a 4 × 4 tile of features to second."""
+    a00 = a01 = a02 = a03 = a10 = a11 = a12 = a13 = splat(0.0)
+    a20 = a21 = a22 = a23 = a30 = a31 = a32 = a33 = splat(0.0)
+    for c in range(0, used, WIDTH):
+        x0, x1 = load(x, j * block + c), load(x, (j + 1) * block + c)
+        x2, x3 = load(x, (j + 2) * block + c), load(x, (j + 3) * block + c)
+        y = load(r, i * block + c)
+        a00, a01, a02, a03 = fma(y, x0, a00), fma(y, x1, a01), fma(y, x2, a02), fma(y, x3, a03)
+        y = load(r, (i + 1) * block + c)
+        a10, a11, a12, a13 = fma(y, x0, a10), fma(y, x1, a11), fma(y, x2, a12), fma(y, x3, a13)
+        y = load(r, (i + 2) * block + c)
+        a20, a21, a22, a23 = fma(y, x0, a20), fma(y, x1, a21), fma(y, x2, a22), fma(y, x3, a23)
+        y = load(r, (i + 3) * block + c)
+        a30, a31, a32, a33 = fma(y, x0, a30), fma(y, x1, a31), fma(y, x2, a32), fma(y, x3, a33)
+    _add_row(second, i, j, a00, a01, a02, a03)
+    _add_row(second, i + 1, j, a10, a11, a12, a13)
+    _add_row(second, i + 2, j, a20, a21, a22, a23)
+    _add_row(second, i + 3, j, a30, a31, a32, a33)
+
+
+@device
+def _add_row(second, i, j, v0, v1, v2, v3):
+    second[i, j] += total(v0)
+    second[i, j + 1] += total(v1)
+    second[i, j + 2] += total(v2)
+    second[i, j + 3] += total(v3)
+
+
+@device
+def _outer(r, x, block, used, d, second):
+    """Add the lower triangle of Σ r_i x_j (whole tiles, so a little above the diagonal too)."""
+    whole = d // 4
+    for i in range(whole):
+        for j in range(i + 1):
+            _outer_tile(r, x, block, used, 4 * i, 4 * j, second)
+    for i in range(4 * whole, d):
+        for j in range(i + 1):
+            s = splat(0.0)
+            for c in range(0, used, WIDTH):
+                s = fma(load(r, i * block + c), load(x, j * block + c), s)
+            second[i, j] += total(s)
+
+
+@device
+def _first_full(lp, o, delta, scaled, block, used, d, first):
+    """Leave r·δ in scaled; add its sums to first."""
+    for i in range(d):
+        s = splat(0.0)
+        for c in range(0, used, WIDTH):
+            y = mul(load(lp, o + c), load(delta, i * block + c))
+            store(scaled, i * block + c, y)
+            s = add(s, y)
+        first[i] += total(s)
+
+
+@kernel(types.float64(types.intp, ROWS, _1D, types.boolean, _1D, _1D, _1D, _1D, _2D, _3D))
+def moments_full(kind, X, weights, weighted, means, factors, constants, weight, first, second):
+    """One E-step and its statistics about the current means, full covariances; return Σ weight · log p(x) or NaN.
+
+    Adds to weight (K,), first (K, d) and the lower triangle of second (K, d, d).
+    """
+    n, d = X.shape
+    K = constants.size
+    xt, delta, scaled, lp = np.zeros(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(K * EM_BLOCK)
+    likelihood = 0.0
+    for start in range(0, n, EM_BLOCK):
+        rows = min(EM_BLOCK, n - start)
+        likelihood += _transpose(X, start, rows, d, EM_BLOCK, xt)
+        used = _padded(rows)
+        _joint(kind, xt, EM_BLOCK, used, d, K, means, factors, constants, delta, scaled, lp)
+        likelihood += _weigh(lp, EM_BLOCK, rows, used, K, weights, start, weighted)
+        for k in range(K):
+            o = k * EM_BLOCK
+            weight[k] += _sum_lanes(lp, o, used)
+            _subtract(xt, EM_BLOCK, used, d, means, k * d, delta)
+            _first_full(lp, o, delta, scaled, EM_BLOCK, used, d, first[k])
+            _outer(scaled, delta, EM_BLOCK, used, d, second[k])
+    return likelihood
+
+
+@kernel(types.float64(types.intp, ROWS, _1D, types.boolean, _1D, _1D, _1D, _1D, _2D, _2D))
+def moments_axes(kind, X, weights, weighted, means, factors, constants, weight, first, second):
+    """As `moments_full` for diag and spherical: second (K, d) = Σ r (x − μ)² per feature."""
+    n, d = X.shape
+    K = constants.size
+    xt, lp, unused = np.zeros(d * EM_BLOCK), np.empty(K * EM_BLOCK), np.empty(0)
+    likelihood = 0.0
+    for start in range(0, n, EM_BLOCK):
+        rows = min(EM_BLOCK, n - start)
+        likelihood += _transpose(X, start, rows, d, EM_BLOCK, xt)
+        used = _padded(rows)
+        _joint(kind, xt, EM_BLOCK, used, d, K, means, factors, constants, unused, unused, lp)
+        likelihood += _weigh(lp, EM_BLOCK, rows, used, K, weights, start, weighted)
+        for k in range(K):
+            o = k * EM_BLOCK
+            weight[k] += _sum_lanes(lp, o, used)
+            for i in range(d):
+                m = splat(means[k * d + i])
+                s1, s2 = splat(0.0), splat(0.0)
+                t1, t2 = splat(0.0), splat(0.0)
+                for c in range(0, used, 2 * WIDTH):
+                    x = sub(load(xt, i * EM_BLOCK + c), m)
+                    y = mul(x, load(lp, o + c))
+                    s1, s2 = add(s1, y), fma(x, y, s2)
+                    x = sub(load(xt, i * EM_BLOCK + c + WIDTH), m)
+                    y = mul(x, load(lp, o + c + WIDTH))
+                    t1, t2 = add(t1, y), fma(x, y, t2)
+                first[k, i] += total(add(s1, t1))
+                second[k, i] += total(add(s2, t2))
+    return likelihood
+
+
+@kernel(types.float64(types.intp, ROWS, _1D, types.boolean, _1D, _1D, _1D, _1D, _2D, _2D, _2D))
+def moments_tied(kind, X, weights, weighted, means, factors, constants, weight, first, second, pairs):
+    """As `moments_full` for a tied covariance, at the cost of one component.
+
+    Per sample Σ r_k δ_k δ_kᵀ = ē ēᵀ + Σ_{k<l} r_k r_l (μ_k − μ_l)(μ_k − μ_l)ᵀ with ē = Σ r_k δ_k (law of total
+    variance): every term is a square, so nothing cancels. second (d, d) gets the lower triangle of Σ ē ēᵀ, pairs
+    (K, K) the lower triangle of Σ r_k r_l; the caller adds the distances of the means.
+    """
+    n, d = X.shape
+    K = constants.size
+    xt, delta, z, lp = np.zeros(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(K * EM_BLOCK)
+    mean, scaled, weighted_lp = np.empty(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(K * EM_BLOCK)
+    row_weights = np.ones(EM_BLOCK)
+    likelihood = 0.0
+    for start in range(0, n, EM_BLOCK):
+        rows = min(EM_BLOCK, n - start)
+        likelihood += _transpose(X, start, rows, d, EM_BLOCK, xt)
+        used = _padded(rows)
+        _joint(kind, xt, EM_BLOCK, used, d, K, means, factors, constants, delta, z, lp)
+        if weighted:
+            for p in range(rows):
+                likelihood += (weights[start + p] - 1.0) * _log_sum(lp, EM_BLOCK, p, K)
+                row_weights[p] = weights[start + p]
+        likelihood += _weigh(lp, EM_BLOCK, rows, used, K, weights, start, False)
+        for c in range(0, d * EM_BLOCK, WIDTH):
+            store(mean, c, splat(0.0))
+        for k in range(K):
+            o = k * EM_BLOCK
+            for c in range(0, used, WIDTH):
+                store(weighted_lp, o + c, mul(load(lp, o + c), load(row_weights, c)))
+            weight[k] += _sum_lanes(weighted_lp, o, used)
+            for i in range(d):
+                m = splat(means[k * d + i])
+                s = splat(0.0)
+                for c in range(0, used, WIDTH):
+                    x = mul(sub(load(xt, i * EM_BLOCK + c), m), load(lp, o + c))
+                    store(mean, i * EM_BLOCK + c, add(load(mean, i * EM_BLOCK + c), x))
+                    s = fma(x, load(row_weights, c), s)
+                first[k, i] += total(s)
+        for i in range(d):
+            for c in range(0, used, WIDTH):
+                store(scaled, i * EM_BLOCK + c, mul(load(mean, i * EM_BLOCK + c), load(row_weights, c)))
+        _outer(scaled, mean, EM_BLOCK, used, d, second)
+        _outer(weighted_lp, lp, EM_BLOCK, used, K, pairs)
+    return likelihood
+
+
+@kernel(types.void(_3D, _2D))
+def pack_rows(U, out):
+    """Pack upper factors (K, d, d) as `_triangular_tile` reads them."""
+    K, d, _ = U.shape
+    whole = d // 4
+    for k in range(K):
+        o = 0
+        for j in range(whole):
+            for i in range(4 * j + 4):
+                for r in range(4):
+                    out[k, o + r] = U[k, i, 4 * j + r] if i <= 4 * j + r else 0.0
+                o += 4
+        for j in range(4 * whole, d):
+            for i in range(j + 1):
+                out[k, o] = U[k, i, j]
+                o += 1
+
+
+@kernel(types.intp(_3D, _3D, _2D))
+def precision_cholesky(covariances, U, pivots):
+    """Write the upper U with Σ⁻¹ = U Uᵀ, and Cholesky's pivots (conditional variances); return the first component that
+    is not positive definite, or −1. Written out because LAPACK's threads spin (8 ms where this takes 7 µs)."""
+    K, d, _ = covariances.shape
+    L = np.empty((d, d))
+    for k in range(K):
+        for i in range(d):
+            for j in range(i + 1):
+                s = covariances[k, i, j]
+                for t in range(j):
+                    s -= L[i, t] * L[j, t]
+                if i == j:
+                    pivots[k, i] = s
+                    if not s > 0.0:
+                        return k
+                    L[i, i] = math.sqrt(s)
+                else:
+                    L[i, j] = s / L[j, j]
+        for j in range(d):
+            # Column j of L⁻¹ by forward substitution: row j of U.
+            for i in range(j):
+                U[k, j, i] = 0.0
+            U[k, j, j] = 1.0 / L[j, j]
+            for i in range(j + 1, d):
+                s = 0.0
+                for t in range(j, i):
+                    s -= L[i, t] * U[k, j, t]
+                U[k, j, i] = s / L[i, i]
+    return -1

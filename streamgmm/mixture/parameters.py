@@ -1,0 +1,254 @@
+"""The parameters of a Gaussian mixture, frozen: weights, means, covariances, and what kernels consume of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+
+from streamgmm.errors import DetectorError, FitError
+from streamgmm.mixture import kernels
+from streamgmm.mixture.simd_kernels import WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Floats: TypeAlias = NDArray[np.float64]
+
+CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical"]
+KINDS: dict[str, int] = {
+    "full": kernels.FULL,
+    "tied": kernels.TIED,
+    "diag": kernels.DIAG,
+    "spherical": kernels.SPHERICAL,
+}
+LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+class Packed(NamedTuple):
+    """Flat arrays in the order in which kernels read them."""
+
+    kind: int
+    means: Floats
+    factors: Floats
+    constants: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureParameters:
+    """A Gaussian mixture; arrays are not to be written to.
+
+    Attributes
+    ----------
+    weights
+        (n_components,), positive, sum to one.
+    means
+        (n_components, n_features).
+    covariances
+        full (n_components, n_features, n_features), tied (n_features, n_features), diag (n_components, n_features),
+        spherical (n_components,).
+    covariance_type
+        full, tied, diag or spherical.
+    precisions_cholesky
+        Shaped as covariances: upper triangular U with precision = U Uᵀ (full, tied), 1/σ (diag, spherical).
+    """
+
+    weights: Floats
+    means: Floats
+    covariances: Floats
+    covariance_type: CovarianceType
+    precisions_cholesky: Floats
+
+    @classmethod
+    def from_covariances(
+        cls, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, covariance_type: str
+    ) -> MixtureParameters:
+        """Check everything and compute the precision factors.
+
+        Raises
+        ------
+        DetectorError
+            Wrong shapes, values that are not finite, weights that are no distribution.
+        FitError
+            A covariance is not positive definite.
+        """
+        w, m, c = (np.array(a, dtype=np.float64, order="C", ndmin=1) for a in (weights, means, covariances))
+        _check(w, m, c, covariance_type)
+        return cls(w, m, c, covariance_type, precision_factors(c, covariance_type))  # type: ignore[arg-type]  # checked
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Return weights, means, covariances and covariance_type as named arrays."""
+        return {
+            "weights": self.weights,
+            "means": self.means,
+            "covariances": self.covariances,
+            "covariance_type": np.array(self.covariance_type),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> MixtureParameters:
+        """Rebuild what `to_arrays` gave; everything is checked again, the factors are recomputed."""
+        return cls.from_covariances(
+            arrays["weights"], arrays["means"], arrays["covariances"], str(arrays["covariance_type"])
+        )
+
+    @property
+    def n_components(self) -> int:
+        """Number of components."""
+        return self.means.shape[0]
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        return self.means.shape[1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of free parameters, as BIC and AIC count them."""
+        return count_parameters(self.n_components, self.n_features, self.covariance_type)
+
+    @cached_property
+    def log_determinants(self) -> Floats:
+        """Half the log-determinant of each precision, (n_components,)."""
+        U = self.precisions_cholesky
+        if self.covariance_type == "full":
+            return np.asarray(np.log(np.einsum("kii->ki", U)).sum(axis=1))
+        if self.covariance_type == "tied":
+            return np.full(self.n_components, np.log(np.diag(U)).sum())
+        if self.covariance_type == "diag":
+            return np.asarray(np.log(U).sum(axis=1))
+        return np.asarray(self.n_features * np.log(U))
+
+    @cached_property
+    def log_normalizers(self) -> Floats:
+        """Log weight plus log of the density at the mean, (n_components,), nats."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights) + self.log_determinants - 0.5 * self.n_features * LOG_2PI
+
+    def condition_numbers(self) -> Floats:
+        """Condition number of each component's covariance, (n_components,)."""
+        c = self.covariances
+        if self.covariance_type == "spherical":
+            return np.ones(self.n_components)
+        if self.covariance_type == "diag":
+            return np.asarray(c.max(axis=1) / c.min(axis=1))
+        eigenvalues = np.atleast_2d(np.linalg.eigvalsh(c))
+        with np.errstate(divide="ignore"):
+            ratio = eigenvalues[:, -1] / np.maximum(eigenvalues[:, 0], 0.0)
+        return np.broadcast_to(ratio, self.n_components).copy()
+
+    def full_covariances(self) -> Floats:
+        """Return covariances as (n_components, n_features, n_features), whatever the type."""
+        K, d, c = self.n_components, self.n_features, self.covariances
+        if self.covariance_type == "full":
+            return c
+        if self.covariance_type == "tied":
+            return np.tile(c, (K, 1, 1))
+        variances = c if self.covariance_type == "diag" else np.tile(c[:, None], d)
+        return np.asarray(variances[:, :, None] * np.eye(d))
+
+    def marginal(self, features: NDArray[Any]) -> MixtureParameters:
+        """Return the mixture of some of the features: the exact marginal."""
+        c = self.covariances
+        if self.covariance_type == "full":
+            c = c[:, features][:, :, features]
+        elif self.covariance_type == "tied":
+            c = c[features][:, features]
+        elif self.covariance_type == "diag":
+            c = c[:, features]
+        means = np.ascontiguousarray(self.means[:, features])
+        c = np.ascontiguousarray(c)
+        return MixtureParameters(
+            self.weights, means, c, self.covariance_type, precision_factors(c, self.covariance_type)
+        )
+
+    @cached_property
+    def packed(self) -> Packed:
+        """Everything as flat arrays for the kernels."""
+        U, means = self.precisions_cholesky, self.means
+        if self.covariance_type == "full":
+            factors = _pack(U)
+        elif self.covariance_type == "tied":
+            centre = self.weights @ means
+            projected = np.einsum("kd,de->ke", means - centre, U)
+            factors = np.concatenate([_pack(U[None]), projected.ravel(), centre])
+        else:
+            factors = np.ascontiguousarray(np.square(U).ravel())
+        return Packed(KINDS[self.covariance_type], means.ravel(), factors, self.log_normalizers)
+
+    @cached_property
+    def lanes(self) -> Floats:
+        """Full covariances packed over components, for single rows (`kernels.score_lanes`)."""
+        K, d = self.means.shape
+        rows, columns = np.tril_indices(d)
+        lanes = np.zeros((d + len(rows) + 1, -(-K // WIDTH) * WIDTH))
+        lanes[-1] = -1e300  # not −inf: a padded lane must lose, not breed NaN
+        lanes[:d, :K] = self.means.T
+        lanes[d:-1, :K] = self.precisions_cholesky[:, columns, rows].T
+        lanes[-1, :K] = self.log_normalizers
+        return lanes.ravel()
+
+
+def count_parameters(n_components: int, n_features: int, covariance_type: str) -> int:
+    """Return the number of free parameters of a mixture."""
+    K, d = n_components, n_features
+    covariance = {"full": K * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": K * d, "spherical": K}
+    return covariance[covariance_type] + K * d + K - 1
+
+
+def precision_factors(covariances: Floats, covariance_type: str) -> Floats:
+    """Return U with precision = U Uᵀ for covariances of a type.
+
+    Raises
+    ------
+    FitError
+        A covariance is not positive definite.
+    """
+    if covariance_type in {"diag", "spherical"}:
+        bad = np.flatnonzero(~(covariances > 0.0).reshape(len(covariances), -1).all(axis=1))
+        if bad.size:
+            raise not_positive_definite(int(bad[0]))
+        return np.asarray(1.0 / np.sqrt(covariances))
+    stack = np.ascontiguousarray(covariances if covariance_type == "full" else covariances[None])
+    U, pivots = np.empty_like(stack), np.empty(stack.shape[:2])
+    bad_component = kernels.precision_cholesky(stack, U, pivots)
+    if bad_component >= 0:
+        raise not_positive_definite(int(bad_component))
+    return U if covariance_type == "full" else U[0]
+
+
+def not_positive_definite(component: int) -> FitError:
+    """Return the error for a collapsed component."""
+    return FitError(
+        f"component {component}: ill-defined empirical covariance, not positive definite",
+        hint="decrease the number of components, increase reg_covar, or scale the input data",
+    )
+
+
+def _pack(U: Floats) -> Floats:
+    K, d, _ = U.shape
+    whole, rest = divmod(d, 4)
+    out = np.empty((K, 8 * whole * (whole + 1) + rest * 4 * whole + rest * (rest + 1) // 2))
+    kernels.pack_rows(np.ascontiguousarray(U), out)
+    return out.ravel()
+
+
+def _check(weights: Floats, means: Floats, covariances: Floats, covariance_type: str) -> None:
+    if covariance_type not in get_args(CovarianceType):
+        raise DetectorError(f"covariance_type {covariance_type!r} is none of full, tied, diag, spherical")
+    if means.ndim != 2 or means.size == 0:
+        raise DetectorError(f"means must be (n_components, n_features), got shape {means.shape}")
+    K, d = means.shape
+    shapes = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}
+    for name, array, shape in (("weights", weights, (K,)), ("covariances", covariances, shapes[covariance_type])):
+        if array.shape != shape:
+            raise DetectorError(f"{name} must have shape {shape} ({covariance_type}), got {array.shape}")
+    for name, array in (("weights", weights), ("means", means), ("covariances", covariances)):
+        if not np.isfinite(array).all():
+            raise DetectorError(f"{name} are not finite", hint="a model with NaN or infinite parameters cannot score")
+    if (weights < 0.0).any() or not np.isclose(weights.sum(), 1.0, rtol=0.0, atol=1e-6):
+        raise DetectorError(f"weights must be positive and sum to one, got {weights}")
