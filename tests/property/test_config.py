@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +66,26 @@ SECTIONS = ["source", "codec", "features", "model", "learning", "detection", "si
 @given(st.dictionaries(st.sampled_from(SECTIONS), VALUES, max_size=4))
 def test_any_mapping(mapping):
     outcome(mapping)
+
+
+def leaves(node, path=()):
+    if isinstance(node, dict | list):
+        for key in list(node) if isinstance(node, dict) else range(len(node)):
+            yield (*path, key)
+            yield from leaves(node[key], (*path, key))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_value_anywhere(data):
+    whole = yaml.safe_load(TEXTS[0])
+    for _ in range(data.draw(st.integers(1, 3))):
+        *above, last = data.draw(st.sampled_from(list(leaves(whole))))
+        node = whole
+        for key in above:
+            node = node[key]
+        node[last] = data.draw(VALUES)
+    outcome(whole)
 
 
 @settings(max_examples=100, deadline=None)
