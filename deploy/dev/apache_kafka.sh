@@ -46,8 +46,10 @@ XML
 }
 
 fetch() {
-  [ -e "$jars/.complete" ] && return
   need java mvn
+  exec 9> "$home/lock" # two test runs may want the jars at once
+  flock 9
+  [ -e "$jars/.complete" ] && return
   mkdir -p "$jars"
   write_pom
   if ! mvn -B -q -f "$home/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \

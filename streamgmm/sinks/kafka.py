@@ -171,7 +171,7 @@ class KafkaSink:
         if isinstance(error, SPOILT):
             self._renew(error)
         elif not isinstance(error, (errors.RetriableError, RetryableError)):
-            self._hopeless = client.translate(error, f"sink {self.name}, topic {topic!r}")
+            self._hopeless = client.translate(error, f"sink {self.name}, topic {topic}")
         elif self._unknown(topic):
             self._hopeless = StopError(
                 f"sink {self.name}: topic {topic} does not exist and the brokers do not create it",
