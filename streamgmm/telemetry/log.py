@@ -24,6 +24,7 @@ KINDS = 256  # kinds of line that are remembered
 # event kind, outcome (where it has one) → level; a kind or an outcome that is not here is worth INFO
 LEVELS = {
     ("refresh", None): logging.DEBUG,
+    ("refit_fitted", None): logging.DEBUG,
     ("refit", "refused"): logging.WARNING,
     ("refit", "failed"): logging.ERROR,
     ("refit_refused", None): logging.WARNING,

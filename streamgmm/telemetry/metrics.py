@@ -143,9 +143,9 @@ class Metrics:
             self._series.set("snapshot_last_success_timestamp_seconds", self._clock())
         if event.kind == "not_learnt":
             self._series.add("records_not_learnt_total", float(event.fields["records"]))
-        if event.kind == "refit" and "seconds" in event.fields:
+        if event.kind == "refit_fitted":
             seconds = np.array([float(event.fields["seconds"])])
-            self._series.observe("refit_duration_seconds", seconds, event.labels["member"])
+            self._series.observe("refit_duration_seconds", seconds, event.labels.get("member", ""))
 
     def _engine(self, engine: EngineStatus) -> None:
         series = self._series

@@ -8,13 +8,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def root():
-    return ROOT
-
 
 @pytest.fixture
 def tool():

@@ -133,7 +133,8 @@ def test_an_event_time_in_the_future_is_no_negative_latency(scrape):
 def test_events_are_counted_under_their_labels(scrape):
     events = (
         Event("refresh", {"member": "single"}),
-        Event("refit", {"outcome": "promoted", "member": "single"}, {"seconds": 0.3}),
+        Event("refit", {"outcome": "promoted", "member": "single"}),
+        Event("refit_fitted", {"member": "single"}, {"seconds": 0.3}),
         Event("refit_refused", {"reason": "shadow_density"}),
         Event("rebalance", {"event": "lost"}),
         Event("commit", {"outcome": "refused"}),
