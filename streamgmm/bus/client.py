@@ -128,10 +128,8 @@ def options(connection: Connection, kind: type[Client]) -> dict[str, Any]:
         if name in RESERVED:
             raise ConfigError(f"client.{name} cannot be set here", hint="it has a key of its own, or is fixed")
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            raise ConfigError(
-                f"client.{name} is no option of kafka-python", hint=f"did you mean {near[0]}?" * len(near)
-            )
+            near = " or ".join(difflib.get_close_matches(name, known, 1))
+            raise ConfigError(f"client.{name} is no option of kafka-python", hint=near and f"did you mean {near}?")
     own = {name: value for name, value in connection.client.items() if name in kind.DEFAULT_CONFIG}
     defaults = {"bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000), "metrics_enabled": False}
     return {
