@@ -22,7 +22,9 @@ def weighted_log_density(p, X):
             o = ~np.isnan(x)
             L = np.linalg.cholesky(C[np.ix_(o, o)])
             y = np.linalg.solve(L, (x - p.means[k])[o])
-            out[n, k] = np.log(p.weights[k]) - 0.5 * y @ y - np.log(np.diag(L)).sum() - 0.5 * o.sum() * np.log(2 * np.pi)
+            out[n, k] = (
+                np.log(p.weights[k]) - 0.5 * y @ y - np.log(np.diag(L)).sum() - 0.5 * o.sum() * np.log(2 * np.pi)
+            )
     return out
 
 

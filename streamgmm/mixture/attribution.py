@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,12 +62,10 @@ def attribute(params: MixtureParameters, X: Floats) -> Attribution:
     """
     X = as_rows(params, X)
     n, d = X.shape
-    out = Attribution(
-        *(np.zeros((n, d)) for _ in range(4)), np.zeros(n), np.zeros(n, np.intp), np.zeros((n, params.n_components))
-    )
+    out = _empty(n, d, params.n_components)
     absent = np.isnan(X)
     order, starts = missing.group(absent)
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts):
         pattern = absent[order[start]]
         part = params.marginal(np.flatnonzero(~pattern)) if pattern.any() and not pattern.all() else params
         for first in range(start, end, _BLOCK):
@@ -76,6 +75,18 @@ def attribute(params: MixtureParameters, X: Floats) -> Attribution:
             if pattern.any():
                 _attribute_absent(params, X, rows, pattern, out)
     return out
+
+
+def _empty(n: int, d: int, n_components: int) -> Attribution:
+    return Attribution(
+        surprise=np.zeros((n, d)),
+        expected=np.zeros((n, d)),
+        stddev=np.zeros((n, d)),
+        share=np.zeros((n, d)),
+        distance2=np.zeros(n),
+        component=np.zeros(n, dtype=np.intp),
+        responsibilities=np.zeros((n, n_components)),
+    )
 
 
 def most_surprising_pair(params: MixtureParameters, x: Floats) -> tuple[int, int, float]:

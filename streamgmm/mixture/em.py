@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture import kernels, missing
+from streamgmm.mixture import em_kernels, kernels, missing
 from streamgmm.mixture.parameters import MixtureParameters, not_positive_definite
 from streamgmm.mixture.protection import Protection, Repair, dying, reseed
 from streamgmm.mixture.scoring import as_rows
@@ -55,9 +55,7 @@ class Fit:
     history: tuple[float, ...] = ()
 
 
-def e_step(
-    params: MixtureParameters, X: Floats, sample_weight: Floats | None = None
-) -> tuple[SufficientStats, float]:
+def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None = None) -> tuple[SufficientStats, float]:
     """Return the statistics about the current means and the log-likelihood Σ weight · log p(x), in one pass.
 
     Memory beyond the result is that of one block of rows. NaN in X is a missing feature.
@@ -303,23 +301,23 @@ def _feature_variances(stats: SufficientStats, weight: Floats, means: Floats) ->
     """Return the variance of each feature over all rows; a constant feature has that of its rounding error at least."""
     share = weight / weight.sum()
     scatter = stats.scatter(weight)
-    within = {
-        "full": lambda: np.einsum("kii->i", scatter),
-        "tied": lambda: np.diag(scatter),
-        "diag": lambda: scatter.sum(axis=0),
-        "spherical": lambda: np.full(means.shape[1], scatter.sum() / means.shape[1]),
-    }[stats.covariance_type]()
+    if stats.covariance_type == "spherical":
+        within = np.full(means.shape[1], scatter.sum() / means.shape[1])
+    else:
+        within = np.asarray(
+            np.einsum({"full": "kii->i", "tied": "ii->i", "diag": "ki->i"}[stats.covariance_type], scatter)
+        )
     centre = share @ means
     between = share @ (means - centre) ** 2
     least = (1e-6 * np.maximum(np.abs(centre), 1.0)) ** 2
-    return np.maximum(within / weight.sum() + between, least)
+    return np.asarray(np.maximum(within / weight.sum() + between, least))
 
 
 def _moments_full(params: MixtureParameters, X: Floats, w: Floats, weighted: bool) -> tuple[SufficientStats, float]:
     K, d = params.means.shape
     weight, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
     kind, *arrays = params.packed
-    likelihood = kernels.moments_full(kind, X, w, weighted, *arrays, weight, first, second)
+    likelihood = em_kernels.moments_full(kind, X, w, weighted, *arrays, weight, first, second)
     return SufficientStats(weight, first, missing.mirrored(second), params.means, "full"), likelihood
 
 
@@ -327,10 +325,10 @@ def _moments_tied(params: MixtureParameters, X: Floats, w: Floats, weighted: boo
     K, d = params.means.shape
     weight, first, second, pairs = np.zeros(K), np.zeros((K, d)), np.zeros((d, d)), np.zeros((K, K))
     kind, *arrays = params.packed
-    likelihood = kernels.moments_tied(kind, X, w, weighted, *arrays, weight, first, second, pairs)
-    k, l = np.tril_indices(K, -1)
-    apart = params.means[k] - params.means[l]
-    second = missing.mirrored(second) + np.einsum("p,pi,pj->ij", pairs[k, l], apart, apart)
+    likelihood = em_kernels.moments_tied(kind, X, w, weighted, *arrays, weight, first, second, pairs)
+    k, j = np.tril_indices(K, -1)
+    apart = params.means[k] - params.means[j]
+    second = missing.mirrored(second) + np.einsum("p,pi,pj->ij", pairs[k, j], apart, apart)
     return SufficientStats(weight, first, second, params.means, "tied"), likelihood
 
 
@@ -338,7 +336,7 @@ def _moments_axes(params: MixtureParameters, X: Floats, w: Floats, weighted: boo
     K, d = params.means.shape
     weight, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d))
     kind, *arrays = params.packed
-    likelihood = kernels.moments_axes(kind, X, w, weighted, *arrays, weight, first, second)
+    likelihood = em_kernels.moments_axes(kind, X, w, weighted, *arrays, weight, first, second)
     if params.covariance_type == "spherical":
         second = second.sum(axis=1)
     return SufficientStats(weight, first, second, params.means, params.covariance_type), likelihood

@@ -1,3 +1,6 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, var-annotated, unreachable"
+# ruff: noqa: ANN001, ANN201, ANN202
+# The signatures given to numba are the types; a second, unchecked set beside them could only lie.
 """Scoring and EM for complete rows: blocked over samples, SIMD over samples, fused log-sum-exp.
 
 Everything is flat: a block of samples is transposed to (n_features, block), so that every inner loop has unit stride.
@@ -20,12 +23,12 @@ import numpy as np
 from numba.core import types
 
 from streamgmm.mixture import simd_kernels as simd
-from streamgmm.mixture.simd_kernels import WIDTH, add, device, div, fma, kernel, load, mul, splat, store, sub, total
+from streamgmm.mixture.simd_kernels import WIDTH, add, device, fma, kernel, load, mul, splat, store, sub, total
 
 FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
 
-# Samples per block; a tile is four vectors of samples. EM sums across lanes once per block, so it likes larger ones.
-BLOCK, EM_BLOCK = 64, 128
+# Samples per block (64 to 256 differ by 5 %); a tile is four vectors of samples.
+BLOCK = 128
 TILE = 4 * WIDTH
 # A row so far away that its log-density overflows keeps a finite maximum here and is reported as −inf.
 LOWEST = -1e308
@@ -35,7 +38,7 @@ ROWS = types.Array(types.float64, 2, "C", readonly=True)
 
 
 @device
-def _transpose(X, start, rows, d, block, xt):
+def transpose(X, start, rows, d, block, xt):
     """Copy rows to columns; return 0.0, or NaN when a value is not finite."""
     check = 0.0
     for p in range(rows):
@@ -47,7 +50,8 @@ def _transpose(X, start, rows, d, block, xt):
 
 
 @device
-def _subtract(xt, block, used, d, centres, offset, delta):
+def subtract(xt, block, used, d, centres, offset, delta):
+    """Write x − centre of a block."""
     for i in range(d):
         m = splat(centres[offset + i])
         for c in range(0, used, WIDTH):
@@ -146,20 +150,20 @@ def _weighted_squares(xt, block, c, d, centres, precisions, offset):
 
 
 @device
-def _joint(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp):
+def joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp):
     """Fill lp (K, block) with log weight + log density of each component."""
     if kind == FULL:
         size = factors.size // K
         for k in range(K):
-            _subtract(xt, block, used, d, means, k * d, delta)
+            subtract(xt, block, used, d, means, k * d, delta)
             for c in range(0, used, TILE):
-                q0, q1, q2, q3 = _triangular_tile(factors, k * size, delta, block, c, d, z, False)
+                q0, q1, q2, q3 = _triangular_tile(factors, k * size, delta, block, c, d, z, kind == TIED)
                 _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
     elif kind == TIED:
-        _subtract(xt, block, used, d, factors, factors.size - d, delta)
+        subtract(xt, block, used, d, factors, factors.size - d, delta)
         projected = factors.size - d - K * d
         for c in range(0, used, TILE):
-            _triangular_tile(factors, 0, delta, block, c, d, z, True)
+            _triangular_tile(factors, 0, delta, block, c, d, z, kind == TIED)
             for k in range(K):
                 q0, q1, q2, q3 = _squares(z, block, c, d, factors, projected + k * d)
                 _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
@@ -176,7 +180,8 @@ def _joint(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp)
 
 
 @device
-def _greatest(lp, block, c, K):
+def greatest(lp, block, c, K):
+    """Return the largest lp over components of a vector of samples."""
     m = splat(LOWEST)
     for k in range(K):
         m = simd.maximum(load(lp, k * block + c), m)
@@ -184,7 +189,8 @@ def _greatest(lp, block, c, K):
 
 
 @device
-def _padded(rows):
+def padded(rows):
+    """Return rows rounded up to whole tiles."""
     return (rows + TILE - 1) // TILE * TILE
 
 
@@ -198,11 +204,11 @@ def score(kind, X, means, factors, constants, out):
     check = 0.0
     for start in range(0, n, BLOCK):
         rows = min(BLOCK, n - start)
-        check += _transpose(X, start, rows, d, BLOCK, xt)
-        used = _padded(rows)
-        _joint(kind, xt, BLOCK, used, d, K, means, factors, constants, delta, z, lp)
+        check += transpose(X, start, rows, d, BLOCK, xt)
+        used = padded(rows)
+        joint_block(kind, xt, BLOCK, used, d, K, means, factors, constants, delta, z, lp)
         for c in range(0, used, WIDTH):
-            m = _greatest(lp, BLOCK, c, K)
+            m = greatest(lp, BLOCK, c, K)
             s = splat(0.0)
             for k in range(K):
                 s = add(s, simd.exp(sub(load(lp, k * BLOCK + c), m)))
@@ -221,8 +227,8 @@ def joint(kind, X, means, factors, constants, out):
     check = 0.0
     for start in range(0, n, BLOCK):
         rows = min(BLOCK, n - start)
-        check += _transpose(X, start, rows, d, BLOCK, xt)
-        _joint(kind, xt, BLOCK, _padded(rows), d, K, means, factors, constants, delta, z, lp)
+        check += transpose(X, start, rows, d, BLOCK, xt)
+        joint_block(kind, xt, BLOCK, padded(rows), d, K, means, factors, constants, delta, z, lp)
         for p in range(rows):
             for k in range(K):
                 out[start + p, k] = lp[k * BLOCK + p]
@@ -282,223 +288,15 @@ def score_lanes(X, lanes, out):
             l = fma(splat(-0.5), q, load(lanes, o))
             store(lp, k, l)
             m = simd.maximum(l, m)
-        greatest = LOWEST
+        top = LOWEST
         store(delta, 0, m)
         for i in range(WIDTH):
-            greatest = max(greatest, delta[i])
+            top = max(top, delta[i])
         s = splat(0.0)
         for k in range(0, padded, WIDTH):
-            s = add(s, simd.exp(sub(load(lp, k), splat(greatest))))
+            s = add(s, simd.exp(sub(load(lp, k), splat(top))))
         s1 = total(s)
-        out[p] = greatest + math.log(s1) if s1 > 0.0 else -np.inf
-
-
-@device
-def _weigh(lp, block, rows, used, K, weights, start, weighted):
-    """Turn lp (K, block) into responsibilities times weights, zero beyond the rows; return Σ weight · log p(x)."""
-    sums = splat(0.0)
-    logs = np.empty(WIDTH)
-    for c in range(0, used, WIDTH):
-        m = _greatest(lp, block, c, K)
-        s = splat(0.0)
-        for k in range(K):
-            e = simd.exp(sub(load(lp, k * block + c), m))
-            store(lp, k * block + c, e)
-            s = add(s, e)
-        s = simd.maximum(s, splat(1e-300))
-        density = add(m, simd.log(s))
-        w = splat(1.0)
-        if weighted or c + WIDTH > rows:
-            for p in range(WIDTH):
-                logs[p] = 0.0
-                if c + p < rows:
-                    logs[p] = weights[start + c + p] if weighted else 1.0
-            w = load(logs, 0)
-        sums = fma(w, density, sums)
-        w = div(w, s)
-        for k in range(K):
-            store(lp, k * block + c, mul(load(lp, k * block + c), w))
-    return total(sums)
-
-
-@device
-def _log_sum(lp, block, p, K):
-    m = LOWEST
-    for k in range(K):
-        m = max(m, lp[k * block + p])
-    s = 0.0
-    for k in range(K):
-        s += math.exp(lp[k * block + p] - m)
-    return m + math.log(max(s, 1e-300))
-
-
-@device
-def _sum_lanes(values, o, used):
-    s = splat(0.0)
-    for c in range(0, used, WIDTH):
-        s = add(s, load(values, o + c))
-    return total(s)
-
-
-@device
-def _outer_tile(r, x, block, used, i, j, second):
-    """Add Σ r_i x_j of a 4 × 4 tile of features to second."""
-    a00 = a01 = a02 = a03 = a10 = a11 = a12 = a13 = splat(0.0)
-    a20 = a21 = a22 = a23 = a30 = a31 = a32 = a33 = splat(0.0)
-    for c in range(0, used, WIDTH):
-        x0, x1 = load(x, j * block + c), load(x, (j + 1) * block + c)
-        x2, x3 = load(x, (j + 2) * block + c), load(x, (j + 3) * block + c)
-        y = load(r, i * block + c)
-        a00, a01, a02, a03 = fma(y, x0, a00), fma(y, x1, a01), fma(y, x2, a02), fma(y, x3, a03)
-        y = load(r, (i + 1) * block + c)
-        a10, a11, a12, a13 = fma(y, x0, a10), fma(y, x1, a11), fma(y, x2, a12), fma(y, x3, a13)
-        y = load(r, (i + 2) * block + c)
-        a20, a21, a22, a23 = fma(y, x0, a20), fma(y, x1, a21), fma(y, x2, a22), fma(y, x3, a23)
-        y = load(r, (i + 3) * block + c)
-        a30, a31, a32, a33 = fma(y, x0, a30), fma(y, x1, a31), fma(y, x2, a32), fma(y, x3, a33)
-    _add_row(second, i, j, a00, a01, a02, a03)
-    _add_row(second, i + 1, j, a10, a11, a12, a13)
-    _add_row(second, i + 2, j, a20, a21, a22, a23)
-    _add_row(second, i + 3, j, a30, a31, a32, a33)
-
-
-@device
-def _add_row(second, i, j, v0, v1, v2, v3):
-    second[i, j] += total(v0)
-    second[i, j + 1] += total(v1)
-    second[i, j + 2] += total(v2)
-    second[i, j + 3] += total(v3)
-
-
-@device
-def _outer(r, x, block, used, d, second):
-    """Add the lower triangle of Σ r_i x_j (whole tiles, so a little above the diagonal too)."""
-    whole = d // 4
-    for i in range(whole):
-        for j in range(i + 1):
-            _outer_tile(r, x, block, used, 4 * i, 4 * j, second)
-    for i in range(4 * whole, d):
-        for j in range(i + 1):
-            s = splat(0.0)
-            for c in range(0, used, WIDTH):
-                s = fma(load(r, i * block + c), load(x, j * block + c), s)
-            second[i, j] += total(s)
-
-
-@device
-def _first_full(lp, o, delta, scaled, block, used, d, first):
-    """Leave r·δ in scaled; add its sums to first."""
-    for i in range(d):
-        s = splat(0.0)
-        for c in range(0, used, WIDTH):
-            y = mul(load(lp, o + c), load(delta, i * block + c))
-            store(scaled, i * block + c, y)
-            s = add(s, y)
-        first[i] += total(s)
-
-
-@kernel(types.float64(types.intp, ROWS, _1D, types.boolean, _1D, _1D, _1D, _1D, _2D, _3D))
-def moments_full(kind, X, weights, weighted, means, factors, constants, weight, first, second):
-    """One E-step and its statistics about the current means, full covariances; return Σ weight · log p(x) or NaN.
-
-    Adds to weight (K,), first (K, d) and the lower triangle of second (K, d, d).
-    """
-    n, d = X.shape
-    K = constants.size
-    xt, delta, scaled, lp = np.zeros(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(K * EM_BLOCK)
-    likelihood = 0.0
-    for start in range(0, n, EM_BLOCK):
-        rows = min(EM_BLOCK, n - start)
-        likelihood += _transpose(X, start, rows, d, EM_BLOCK, xt)
-        used = _padded(rows)
-        _joint(kind, xt, EM_BLOCK, used, d, K, means, factors, constants, delta, scaled, lp)
-        likelihood += _weigh(lp, EM_BLOCK, rows, used, K, weights, start, weighted)
-        for k in range(K):
-            o = k * EM_BLOCK
-            weight[k] += _sum_lanes(lp, o, used)
-            _subtract(xt, EM_BLOCK, used, d, means, k * d, delta)
-            _first_full(lp, o, delta, scaled, EM_BLOCK, used, d, first[k])
-            _outer(scaled, delta, EM_BLOCK, used, d, second[k])
-    return likelihood
-
-
-@kernel(types.float64(types.intp, ROWS, _1D, types.boolean, _1D, _1D, _1D, _1D, _2D, _2D))
-def moments_axes(kind, X, weights, weighted, means, factors, constants, weight, first, second):
-    """As `moments_full` for diag and spherical: second (K, d) = Σ r (x − μ)² per feature."""
-    n, d = X.shape
-    K = constants.size
-    xt, lp, unused = np.zeros(d * EM_BLOCK), np.empty(K * EM_BLOCK), np.empty(0)
-    likelihood = 0.0
-    for start in range(0, n, EM_BLOCK):
-        rows = min(EM_BLOCK, n - start)
-        likelihood += _transpose(X, start, rows, d, EM_BLOCK, xt)
-        used = _padded(rows)
-        _joint(kind, xt, EM_BLOCK, used, d, K, means, factors, constants, unused, unused, lp)
-        likelihood += _weigh(lp, EM_BLOCK, rows, used, K, weights, start, weighted)
-        for k in range(K):
-            o = k * EM_BLOCK
-            weight[k] += _sum_lanes(lp, o, used)
-            for i in range(d):
-                m = splat(means[k * d + i])
-                s1, s2 = splat(0.0), splat(0.0)
-                t1, t2 = splat(0.0), splat(0.0)
-                for c in range(0, used, 2 * WIDTH):
-                    x = sub(load(xt, i * EM_BLOCK + c), m)
-                    y = mul(x, load(lp, o + c))
-                    s1, s2 = add(s1, y), fma(x, y, s2)
-                    x = sub(load(xt, i * EM_BLOCK + c + WIDTH), m)
-                    y = mul(x, load(lp, o + c + WIDTH))
-                    t1, t2 = add(t1, y), fma(x, y, t2)
-                first[k, i] += total(add(s1, t1))
-                second[k, i] += total(add(s2, t2))
-    return likelihood
-
-
-@kernel(types.float64(types.intp, ROWS, _1D, types.boolean, _1D, _1D, _1D, _1D, _2D, _2D, _2D))
-def moments_tied(kind, X, weights, weighted, means, factors, constants, weight, first, second, pairs):
-    """As `moments_full` for a tied covariance, at the cost of one component.
-
-    Per sample Σ r_k δ_k δ_kᵀ = ē ēᵀ + Σ_{k<l} r_k r_l (μ_k − μ_l)(μ_k − μ_l)ᵀ with ē = Σ r_k δ_k (law of total
-    variance): every term is a square, so nothing cancels. second (d, d) gets the lower triangle of Σ ē ēᵀ, pairs
-    (K, K) the lower triangle of Σ r_k r_l; the caller adds the distances of the means.
-    """
-    n, d = X.shape
-    K = constants.size
-    xt, delta, z, lp = np.zeros(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(K * EM_BLOCK)
-    mean, scaled, weighted_lp = np.empty(d * EM_BLOCK), np.empty(d * EM_BLOCK), np.empty(K * EM_BLOCK)
-    row_weights = np.ones(EM_BLOCK)
-    likelihood = 0.0
-    for start in range(0, n, EM_BLOCK):
-        rows = min(EM_BLOCK, n - start)
-        likelihood += _transpose(X, start, rows, d, EM_BLOCK, xt)
-        used = _padded(rows)
-        _joint(kind, xt, EM_BLOCK, used, d, K, means, factors, constants, delta, z, lp)
-        if weighted:
-            for p in range(rows):
-                likelihood += (weights[start + p] - 1.0) * _log_sum(lp, EM_BLOCK, p, K)
-                row_weights[p] = weights[start + p]
-        likelihood += _weigh(lp, EM_BLOCK, rows, used, K, weights, start, False)
-        for c in range(0, d * EM_BLOCK, WIDTH):
-            store(mean, c, splat(0.0))
-        for k in range(K):
-            o = k * EM_BLOCK
-            for c in range(0, used, WIDTH):
-                store(weighted_lp, o + c, mul(load(lp, o + c), load(row_weights, c)))
-            weight[k] += _sum_lanes(weighted_lp, o, used)
-            for i in range(d):
-                m = splat(means[k * d + i])
-                s = splat(0.0)
-                for c in range(0, used, WIDTH):
-                    x = mul(sub(load(xt, i * EM_BLOCK + c), m), load(lp, o + c))
-                    store(mean, i * EM_BLOCK + c, add(load(mean, i * EM_BLOCK + c), x))
-                    s = fma(x, load(row_weights, c), s)
-                first[k, i] += total(s)
-        for i in range(d):
-            for c in range(0, used, WIDTH):
-                store(scaled, i * EM_BLOCK + c, mul(load(mean, i * EM_BLOCK + c), load(row_weights, c)))
-        _outer(scaled, mean, EM_BLOCK, used, d, second)
-        _outer(weighted_lp, lp, EM_BLOCK, used, K, pairs)
-    return likelihood
+        out[p] = top + math.log(s1) if s1 > 0.0 else -np.inf
 
 
 @kernel(types.void(_3D, _2D))
@@ -521,8 +319,11 @@ def pack_rows(U, out):
 
 @kernel(types.intp(_3D, _3D, _2D))
 def precision_cholesky(covariances, U, pivots):
-    """Write the upper U with Σ⁻¹ = U Uᵀ, and Cholesky's pivots (conditional variances); return the first component that
-    is not positive definite, or −1. Written out because LAPACK's threads spin (8 ms where this takes 7 µs)."""
+    """Write the upper U with Σ⁻¹ = U Uᵀ, and Cholesky's pivots (conditional variances).
+
+    Return the first component that is not positive definite, or −1. Written out because LAPACK's threads spin: 8 ms
+    where this takes 7 µs.
+    """
     K, d, _ = covariances.shape
     L = np.empty((d, d))
     for k in range(K):

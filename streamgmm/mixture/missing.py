@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -109,7 +110,7 @@ def _small_groups(
     params: MixtureParameters, X: Floats, absent: Flags, order: Ints, starts: Ints, out: Floats
 ) -> Iterator[Ints]:
     """Score large groups with the blocked kernel on their marginal mixture; yield the rows of the small ones."""
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts):
         rows = order[start:end]
         observed = np.flatnonzero(~absent[rows[0]])
         if len(rows) < LARGE_GROUP or not observed.size:

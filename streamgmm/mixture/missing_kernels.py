@@ -1,3 +1,6 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, var-annotated, unreachable"
+# ruff: noqa: ANN001, ANN201, ANN202
+# The signatures given to numba are the types; a second, unchecked set beside them could only lie.
 """Rows with missing features: exact marginals and EM statistics, one pattern of missing features after another.
 
 Rows come grouped by pattern (`order`, `starts`), so a pattern's Cholesky factors are made once per group. The observed

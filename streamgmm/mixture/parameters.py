@@ -99,12 +99,12 @@ class MixtureParameters:
     @property
     def n_components(self) -> int:
         """Number of components."""
-        return self.means.shape[0]
+        return int(self.means.shape[0])
 
     @property
     def n_features(self) -> int:
         """Number of features."""
-        return self.means.shape[1]
+        return int(self.means.shape[1])
 
     @property
     def n_parameters(self) -> int:

@@ -1,4 +1,4 @@
-"""What keeps a fit from collapsing: regularisation, shrinkage, a floor, re-seeding; and the account of what was done."""
+"""What keeps a fit from collapsing: regularisation, shrinkage, a floor, re-seeding; and an account of it."""
 
 from __future__ import annotations
 

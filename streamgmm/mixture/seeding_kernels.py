@@ -1,3 +1,6 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, var-annotated, unreachable"
+# ruff: noqa: ANN001, ANN201
+# The signatures given to numba are the types; a second, unchecked set beside them could only lie.
 """k-means++ distances and Lloyd's step."""
 
 from __future__ import annotations

@@ -1,3 +1,6 @@
+# mypy: disable-error-code="misc, no-untyped-call"
+# ruff: noqa: ANN401
+# LLVM builders and numba types carry no types of their own.
 """Short vectors for kernels: LLVM vector types as a numba type, and the few operations kernels are made of.
 
 LLVM lowers these to whatever the machine has (AVX-512, AVX2, NEON …); only `WIDTH` looks at the host.
@@ -64,7 +67,7 @@ def _helpers_stamp() -> str:
     return hashlib.blake2b(b"".join(f.read_bytes() for f in files)).hexdigest()
 
 
-class VectorType(types.Type):  # type: ignore[misc]  # numba's types are Any to mypy
+class VectorType(types.Type):
     """`WIDTH` float64 side by side."""
 
     def __init__(self) -> None:
@@ -72,7 +75,7 @@ class VectorType(types.Type):  # type: ignore[misc]  # numba's types are Any to 
 
 
 @register_model(VectorType)
-class VectorModel(models.PrimitiveModel):  # type: ignore[misc]  # as above
+class VectorModel(models.PrimitiveModel):
     """Tell numba that a vector is an LLVM vector."""
 
     def __init__(self, manager: Any, kind: Any) -> None:
@@ -89,7 +92,9 @@ def _constant(builder: Any, value: float) -> Any:
 
 def _spread(builder: Any, scalar: Any, kind: Any = _DOUBLES) -> Any:
     one = builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH))
+    return builder.shuffle_vector(
+        one, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+    )
 
 
 def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
@@ -116,7 +121,7 @@ def _operation(n: int, emit: Callable[..., Any], result: Any = VECTOR) -> Any:
         return emit(builder, *args)
 
     if n == 1:
-        return intrinsic(lambda _context, _a: (result(VECTOR), codegen))  # type: ignore[call-overload]
+        return intrinsic(lambda _context, _a: (result(VECTOR), codegen))
     if n == 2:
         return intrinsic(lambda _context, _a, _b: (result(VECTOR, VECTOR), codegen))
     return intrinsic(lambda _context, _a, _b, _c: (result(VECTOR, VECTOR, VECTOR), codegen))
@@ -162,7 +167,9 @@ def _emit_total(builder: Any, v: Any) -> Any:
 
 
 def _emit_sqrt(builder: Any, v: Any) -> Any:
-    root = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_DOUBLES, [_DOUBLES]), f"llvm.sqrt.v{WIDTH}f64")
+    root = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(_DOUBLES, [_DOUBLES]), f"llvm.sqrt.v{WIDTH}f64"
+    )
     return builder.call(root, [v])
 
 
