@@ -59,6 +59,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         self._floor: dict[TopicPartition, int] = {}  # of what is ours: below this, nothing is committed
         self._flushed: dict[TopicPartition, int] = {}
         self._happened: list[Rebalance] = []
+        self._patience = REVOKE_SECONDS
 
     # On the I/O thread
 
@@ -78,7 +79,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
             return
         try:
             sent = self._consumer.commit_async(_stored_as(due))
-            await self._consumer._manager.wait_for(sent, REVOKE_SECONDS * 1000)  # noqa: SLF001 - no public way to wait
+            await self._consumer._manager.wait_for(sent, self._patience * 1000)  # noqa: SLF001 - no public way to wait
         except errors.KafkaError as error:
             logger.warning("could not commit revoked partitions, they are read again: %s", error)
 
@@ -101,6 +102,10 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
                 self._happened.append(Rebalance(event, told))
 
     # On our thread
+
+    def hurry(self, seconds: float) -> None:
+        """Let the listener wait no longer than this for its commit: the consumer is about to be closed."""
+        self._patience = min(self._patience, seconds)
 
     def pending(self) -> list[TopicPartition]:
         """Return the partitions that wait for `settle`."""

@@ -17,7 +17,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from streamgmm.bus import client, damage, positions
 from streamgmm.bus.blocks import Carry, batch_of, size_of
 from streamgmm.bus.membership import Membership, kafkas
-from streamgmm.errors import ConfigError, RetryableError, StopError
+from streamgmm.errors import ConfigError, RetryableError, StopError, StreamgmmError
 from streamgmm.records import RecordBatch
 from streamgmm.sources import Resume, Start, start_at
 
@@ -130,9 +130,31 @@ class KafkaSource:
 
     def close(self, timeout: float) -> None:
         """Commit what was flushed, leave the group (static members stay) and close; safe to call twice."""
+        deadline = self._now() + timeout
+        if self._consumer is None:
+            return
+        self._commit_rest(deadline - timeout / 2)
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            client.call_with_budget(consumer.close, autocommit=False, timeout_ms=int(timeout * 1000))
+        left = max(0.0, deadline - self._now())
+        if self._members is not None:
+            self._members.hurry(left)
+        client.call_with_budget(consumer.close, autocommit=False, timeout_ms=int(left * 1000))
+
+    def _commit_rest(self, deadline: float) -> None:
+        """Commit what is flushed and not committed yet; a group that rebalances takes it only when it has done so."""
+        members = self._members
+        if members is None:
+            return
+        self._paused = True
+        try:
+            self._consumer.pause(*self._consumer.assignment())
+            while due := members.due(members.owned()):
+                left = deadline - self._now()
+                if left <= 0 or members.commit(due, left):
+                    return
+                self._fetch(min(0.1, left))
+        except (errors.KafkaError, StreamgmmError) as error:
+            logger.warning("closing: flushed offsets were not committed, they are read again: %s", error)
 
     # Reading
 

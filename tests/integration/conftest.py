@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import uuid
+import warnings
 
 import pytest
 from brokers import Kafka, apache, embedded_process, read_all, send_all
@@ -21,11 +22,15 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forgotten_sockets():
-    """Collect them while they are still forgiven."""
-    yield
-    gc.collect()
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item, nextitem):
+    """Collect them after a file's last test, when its log records no longer hold them: later tests forgive nothing."""
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+            gc.collect()
+    return result
 
 
 @pytest.fixture(scope="session")
