@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamgmm.engine.stream_detector import StreamDetector
+    from streamgmm.stream_detector import StreamDetector
     from streamgmm.mixture.estimator import GaussianMixture
 
 __version__ = "0.1.0"
@@ -17,7 +17,7 @@ __all__ = ["GaussianMixture", "StreamDetector", "__version__"]
 
 _HOMES = {
     "GaussianMixture": "streamgmm.mixture.estimator",
-    "StreamDetector": "streamgmm.engine.stream_detector",
+    "StreamDetector": "streamgmm.stream_detector",
 }
 
 

@@ -1,4 +1,4 @@
-"""From a configuration to the pure objects that daemon and library share: columns, engine settings, StreamDetector.
+"""From a configuration to the pure values that daemon and library share: derived columns and engine settings.
 
 `wiring` beside this one makes the settings of everything that touches the outside world.
 """
@@ -6,21 +6,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streamgmm.checkpoint import Identity
-from streamgmm.config import load, parse
 from streamgmm.engine.settings import EngineSettings
-from streamgmm.engine.stream_detector import StreamDetector
 from streamgmm.errors import ConfigError
 from streamgmm.features import Pipeline
 from streamgmm.refit.job import MemberSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from os import PathLike
 
     from streamgmm.config import Config
     from streamgmm.records import Json
@@ -85,29 +80,3 @@ def identity(config: Config, columns: Sequence[str]) -> Identity:
     if config.codec is None:
         raise ConfigError("nothing says how bytes become fields", hint='give the section "codec"')
     return Identity(config.codec.names, columns, config.codec.type, feature_specs(config))
-
-
-def stream_detector(
-    config: Mapping[str, Json] | str | PathLike[str],
-    *,
-    fields: Sequence[str] | None = None,
-    warm_up: int | None = None,
-    seed: int | None = None,
-    explain: bool = True,
-) -> StreamDetector:
-    """Make a StreamDetector; its names come from `codec.fields`, or from `fields` where the configuration has none.
-
-    Raises
-    ------
-    ConfigError
-        With every problem of the configuration, or because nothing names the fields.
-    """
-    loaded = parse(config, require=()) if isinstance(config, Mapping) else load(config, require=())
-    names = fields if loaded.codec is None else loaded.codec.names
-    if names is None:
-        raise ConfigError("nothing names the fields", hint="give codec.fields")
-    columns = pipeline(loaded, names)
-    settings = engine_settings(loaded, columns.names, categories(loaded))
-    if seed is not None:
-        settings = replace(settings, seed=seed)
-    return StreamDetector(settings, columns, warm_up=warm_up, explain=explain)

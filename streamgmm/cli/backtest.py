@@ -27,11 +27,11 @@ def run(args: argparse.Namespace) -> int:
     """Score the file and print what was found."""
     import numpy as np
 
-    from streamgmm.assembly import stream_detector
     from streamgmm.cli._files import read_table
+    from streamgmm.stream_detector import StreamDetector
 
     table = read_table(args.input)
-    detector = stream_detector(
+    detector = StreamDetector.from_config(
         args.config or {}, fields=table.fields, warm_up=args.warm_up, seed=args.seed, explain=False
     )
     table = table.take(detector.features.inputs)

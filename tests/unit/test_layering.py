@@ -16,7 +16,7 @@ ALL = "*"
 # Room, or file of the spine → what it may import. `sources!` is the family's protocols alone, none of its members;
 # `engine.thinning` is one module. Imports inside functions and under TYPE_CHECKING count: an arrow is an arrow.
 MAY_IMPORT = {
-    "__init__": {"engine", "mixture"},
+    "__init__": {"mixture", "stream_detector"},
     "__main__": {"cli"},
     "app": {ALL},
     "assembly": {"checkpoint", "config", "engine", "errors", "features", "records", "refit"},
@@ -34,9 +34,11 @@ MAY_IMPORT = {
         "refit",
         "registry",
         "snapshots",
-        "assembly",
         "probe",
+        "stream_detector",
     },
+    # The library's face: its from_config reads the same file as the daemon.
+    "stream_detector": {"assembly", "config", "detector", "engine", "errors", "features", "records", "refit"},
     "loop": {
         "codecs!",
         "delivery",
@@ -55,8 +57,7 @@ MAY_IMPORT = {
     "supervisor": {"errors", "records"},
     "rendering": {"codecs!", "errors", "ledger", "records", "sinks!", "sinks._rendering"},
     "warmth": {"detector", "engine", "errors", "mixture", "records", "refit"},
-    # The library's from_config reads the same file as the daemon; `test_pure_rooms` shows that nothing else of it does.
-    "engine": {"detector", "errors", "features", "mixture", "records", "refit", "assembly"},
+    "engine": {"detector", "errors", "features", "mixture", "records", "refit"},
     "refit": {"detector", "errors", "mixture", "records"},
     "detector": {"errors", "mixture", "records"},
     "features": {"errors", "records", "registry"},
@@ -170,14 +171,9 @@ def test_signals_are_handled_where_processes_begin(path):
         assert re.fullmatch(HANDLER_HOMES, place)
 
 
-def test_pure_rooms_know_nothing_of_config():
-    users = {path.relative_to(ROOT).as_posix() for path in FILES if "streamgmm.assembly" in path.read_text()}
-    assert {user for user in users if user.startswith("engine/")} <= {"engine/stream_detector.py"}
-
-
-def test_nothing_outside_the_cycle_of_rooms_imports_itself_back():
-    """The table itself has no cycle, except through the composition root and the library's one door to it."""
-    doors = {"app", "assembly", "cli", "demo", "wiring"}
+def test_the_table_has_no_cycle():
+    """Command line and demo use each other's building blocks; everything else is a ladder."""
+    doors = {"cli", "demo"}
     arrows = {
         room.split(".")[0]: {a.rstrip("!").split(".")[0] for a in allowed} - doors
         for room, allowed in MAY_IMPORT.items()

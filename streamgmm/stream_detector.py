@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm import assembly
+from streamgmm.config import load, parse
 from streamgmm.engine.core import Engine
 from streamgmm.engine.drive import drive
 from streamgmm.engine.thinning import row_hashes, stream_hash
-from streamgmm.errors import DetectorError
+from streamgmm.errors import ConfigError, DetectorError
 from streamgmm.features import Pipeline
 from streamgmm.records import ScoredBatch, as_features
 from streamgmm.refit.runners import InlineRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from os import PathLike
 
     from numpy.typing import ArrayLike, NDArray
@@ -66,17 +71,38 @@ class StreamDetector:
         self._known: dict[str, int] = {}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Json] | str | PathLike[str]) -> StreamDetector:
+    def from_config(
+        cls,
+        config: Mapping[str, Json] | str | PathLike[str],
+        *,
+        fields: Sequence[str] | None = None,
+        warm_up: int | None = None,
+        seed: int | None = None,
+        explain: bool = True,
+    ) -> StreamDetector:
         """Make a detector from a configuration (a mapping or a YAML file); source and sinks may be absent.
+
+        Parameters
+        ----------
+        fields
+            Names of the inputs where the configuration has no `codec.fields`.
+        seed
+            Instead of `learning.seed`.
 
         Raises
         ------
         ConfigError
-            With every problem of the configuration.
+            With every problem of the configuration, or because nothing names the fields.
         """
-        from streamgmm.assembly import stream_detector  # noqa: PLC0415 - only this door knows that configurations exist
-
-        return stream_detector(config)
+        loaded = parse(config, require=()) if isinstance(config, Mapping) else load(Path(config), require=())
+        names = fields if loaded.codec is None else loaded.codec.names
+        if names is None:
+            raise ConfigError("nothing names the fields", hint="give codec.fields")
+        columns = assembly.pipeline(loaded, names)
+        settings = assembly.engine_settings(loaded, columns.names, assembly.categories(loaded))
+        if seed is not None:
+            settings = replace(settings, seed=seed)
+        return cls(settings, columns, warm_up=warm_up, explain=explain)
 
     def process(self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str] | None = None) -> ScoredBatch:
         """Score rows and learn from them.
