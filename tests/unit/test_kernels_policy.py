@@ -109,6 +109,8 @@ def test_a_full_run_compiles_nothing(rng):
     """Warm-up, fits, promotions, missing values, explanations: whatever Python calls was compiled at import."""
     detector = streamgmm.StreamDetector.from_config(
         {
+            "codec": {"type": "json", "fields": ["a", "b", "c"]},
+            "features": [{"type": "ewma", "fields": ["a"]}],
             "model": {"n_components": 2},
             "learning": {"min_records": 200, "refit_every": {"records": 400}},
             "detection": {"target_rate": 0.01},
