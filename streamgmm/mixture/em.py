@@ -67,7 +67,7 @@ def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None = 
     """
     X = as_rows(params, X)
     weighted = sample_weight is not None
-    w = np.ascontiguousarray(sample_weight, dtype=np.float64) if sample_weight is not None else np.empty(0)
+    w = np.require(sample_weight, np.float64, ["C", "W"]) if sample_weight is not None else np.empty(0)
     if weighted and w.shape != (len(X),):
         raise DetectorError(f"sample_weight must have shape ({len(X)},), got {w.shape}")
     stats, likelihood = _MOMENTS[params.covariance_type](params, X, w, weighted)
@@ -110,18 +110,19 @@ def run(
     protection: Protection,
     *,
     sample_weight: Floats | None = None,
+    lower_bound: float = -np.inf,
     deadline: Deadline | None = None,
     on_pass: Callable[[int, float], None] | None = None,
 ) -> Fit:
     """EM from a start, until a pass gains less than tol nats per row or max_iter is reached.
 
-    on_pass is told the number and the lower bound of every pass.
+    lower_bound is that of the pass before, where EM goes on. on_pass is told the number and the bound of every pass.
     """
     X = as_rows(params, X)
     mass = float(len(X) if sample_weight is None else np.sum(sample_weight))
     if not mass > 0.0:
         raise FitError("nothing to fit: no rows of positive weight")
-    bound, repairs, history, converged = -np.inf, [], [], False
+    bound, repairs, history, converged = lower_bound, [], [], False
     for i in range(1, max_iter + 1):
         if deadline is not None and deadline():
             break

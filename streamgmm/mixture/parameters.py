@@ -200,6 +200,16 @@ def count_parameters(n_components: int, n_features: int, covariance_type: str) -
     return covariance[covariance_type] + K * d + K - 1
 
 
+def factors_of_precisions(precisions: Floats, covariance_type: str) -> tuple[Floats, Floats]:
+    """Return upper U with precision = U Uᵀ, and the covariances, of positive definite precisions of a type."""
+    if covariance_type in {"diag", "spherical"}:
+        return np.sqrt(precisions), 1.0 / precisions
+    # The lower factor of the matrix read backwards, read backwards, is the upper one.
+    U = np.ascontiguousarray(np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1])
+    covariances = np.linalg.inv(precisions)
+    return U, np.ascontiguousarray((covariances + np.swapaxes(covariances, -1, -2)) / 2.0)
+
+
 def precision_factors(covariances: Floats, covariance_type: str) -> Floats:
     """Return U with precision = U Uᵀ for covariances of a type.
 
@@ -224,8 +234,9 @@ def precision_factors(covariances: Floats, covariance_type: str) -> Floats:
 def not_positive_definite(component: int) -> FitError:
     """Return the error for a collapsed component."""
     return FitError(
-        f"component {component}: ill-defined empirical covariance, not positive definite",
-        hint="decrease the number of components, increase reg_covar, or scale the input data",
+        "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
+        "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
+        f"scale the input data. Component {component} is not positive definite."
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamgmm.mixture.parameters import CovarianceType
+    from streamgmm.mixture.parameters import CovarianceType, MixtureParameters
 
     Floats = NDArray[np.float64]
 
@@ -42,6 +42,18 @@ class SufficientStats:
     second: Floats
     centre: Floats
     covariance_type: CovarianceType
+
+    @classmethod
+    def expected(cls, params: MixtureParameters) -> SufficientStats:
+        """Return the statistics per row that a mixture expects of its own rows: an M-step gives it back."""
+        w, c, kind = params.weights, params.covariances, params.covariance_type
+        second = {
+            "full": lambda: w[:, None, None] * c,
+            "tied": lambda: 1.0 * c,
+            "diag": lambda: w[:, None] * c,
+            "spherical": lambda: w * c * params.n_features,
+        }[kind]()
+        return cls(w, np.zeros_like(params.means), second, params.means, kind)
 
     def merge(self, other: SufficientStats) -> SufficientStats:
         """Return the statistics of both; those of other are moved to this centre first (Chan et al. 1983)."""

@@ -1,0 +1,446 @@
+# ruff: noqa: ANN401
+# Callers pass what they have: lists, data frames, scalars.
+"""`GaussianMixture` with scikit-learn's interface, without scikit-learn."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamgmm.errors import FitError
+from streamgmm.mixture import validation
+from streamgmm.mixture.em import Protection, e_step, m_step, run
+from streamgmm.mixture.parameters import MixtureParameters, count_parameters, factors_of_precisions
+from streamgmm.mixture.scoring import density_and_responsibilities, log_density, weighted_log_density
+from streamgmm.mixture.seeding import kmeans, kmeans_plusplus, moments, one_hot, standardised
+from streamgmm.mixture.statistics import SufficientStats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamgmm.mixture.em import Fit
+
+    Floats = NDArray[np.float64]
+
+KMEANS_STEPS = 300
+
+
+class GaussianMixture:
+    """Gaussian mixture fitted by EM: scikit-learn's class, with sample weights, missing values and `partial_fit`.
+
+    Parameters
+    ----------
+    n_components, covariance_type, tol, reg_covar, max_iter, n_init, init_params, weights_init, means_init, \
+    precisions_init, random_state, warm_start, verbose, verbose_interval
+        As in scikit-learn. random_state may also be a numpy Generator.
+    shrinkage, floor, reseed
+        Protection against collapse, off here: see `Protection`. What it did is in `repairs_`.
+    step_exponent, step_offset
+        `partial_fit` weighs the t-th batch with (t + step_offset)^−step_exponent (0.5 < exponent ≤ 1).
+
+    Attributes
+    ----------
+    weights_, means_, covariances_, precisions_, precisions_cholesky_, converged_, n_iter_, lower_bound_, \
+    lower_bounds_, n_features_in_, feature_names_in_
+        As in scikit-learn.
+    repairs_
+        What protection did, a tuple of `Repair`.
+
+    Notes
+    -----
+    NaN in X is a missing feature, handled exactly: densities are marginal ones, EM takes expectations over what is
+    missing. K-means is the limit of spherical, equal-weight components whose variance goes to zero.
+    """
+
+    _stats: SufficientStats | None
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-3,
+        reg_covar: float = 1e-6,
+        max_iter: int = 100,
+        n_init: int = 1,
+        init_params: str = "kmeans",
+        weights_init: Any = None,
+        means_init: Any = None,
+        precisions_init: Any = None,
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        verbose_interval: int = 10,
+        shrinkage: float = 0.0,
+        floor: float = 0.0,
+        reseed: bool = False,
+        step_exponent: float = 0.6,
+        step_offset: float = 2.0,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.shrinkage = shrinkage
+        self.floor = floor
+        self.reseed = reseed
+        self.step_exponent = step_exponent
+        self.step_offset = step_offset
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
+        """Fit by EM, n_init times, and keep the best; with warm_start, go on from where the last fit ended.
+
+        Parameters
+        ----------
+        X
+            (n_samples, n_features); NaN is missing.
+        sample_weight
+            (n_samples,): a row of weight 2 counts as two rows.
+
+        Raises
+        ------
+        ValueError
+            Bad parameters or rows, or a component that collapsed (`FitError`, with the remedy).
+        """
+        del y
+        self._fit(X, sample_weight)
+        return self
+
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: Any = None) -> NDArray[np.intp]:
+        """Fit, and return the component of each row, (n_samples,)."""
+        del y
+        rows = self._fit(X, sample_weight)
+        return np.asarray(weighted_log_density(self.parameters_, rows).argmax(axis=1))
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
+        """Take one step of stepwise EM on a batch; the first batch is fitted as a whole.
+
+        Notes
+        -----
+        s ← (1 − ρ_t) s + ρ_t ŝ(batch), ρ_t = (t + t₀)^−κ: Cappé & Moulines (2009), "On-line expectation-maximization
+        algorithm for latent data models", eq. 13; a batch in the place of a row as in Nguyen, Forbes & McLachlan
+        (2020), "Mini-batch learning of exponential family finite mixture models", eq. 10.
+        """
+        del y
+        if not hasattr(self, "parameters_"):
+            rows = self._fit(X, sample_weight)
+            self._step = 0
+            self._stats = self._mean_statistics(rows, sample_weight)[0]
+            return self
+        validation.check_parameters(self.get_params())
+        rows = self._rows(X)
+        past = self._stats
+        if past is None:
+            self._step, past = 0, SufficientStats.expected(self._current())
+        stats, self.lower_bound_ = self._mean_statistics(rows, sample_weight)
+        self._step += 1
+        rho = (self._step + self.step_offset) ** -self.step_exponent if self.step_offset + self._step > 1.0 else 1.0
+        self._stats = stats.decay(rho).merge(past.decay(1.0 - rho))
+        self._publish(m_step(self._stats, self.covariance_type, self._protection()))
+        self.n_iter_ += 1
+        return self
+
+    def score_samples(self, X: Any) -> Floats:
+        """Return log p(x) of each row, nats, (n_samples,)."""
+        self._check_fitted()
+        return log_density(self._current(), self._rows(X))
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Return the (weighted) mean of log p(x), nats per row."""
+        del y
+        densities = self.score_samples(X)
+        return float(np.average(densities, weights=validation.as_weights(sample_weight, len(densities))))
+
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """Return the most probable component of each row, (n_samples,)."""
+        self._check_fitted()
+        return np.asarray(weighted_log_density(self._current(), self._rows(X)).argmax(axis=1))
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Return responsibilities, (n_samples, n_components); rows sum to one."""
+        self._check_fitted()
+        return density_and_responsibilities(self._current(), self._rows(X))[1]
+
+    def bic(self, X: Any, sample_weight: Any = None) -> float:
+        """Return the Bayesian information criterion on X; the lower the better."""
+        n = self._mass(X, sample_weight)
+        return -2.0 * self.score(X, sample_weight=sample_weight) * n + self._n_parameters() * float(np.log(n))
+
+    def aic(self, X: Any, sample_weight: Any = None) -> float:
+        """Return Akaike's information criterion on X; the lower the better."""
+        n = self._mass(X, sample_weight)
+        return -2.0 * self.score(X, sample_weight=sample_weight) * n + 2.0 * self._n_parameters()
+
+    def sample(self, n_samples: int = 1) -> tuple[Floats, NDArray[np.intp]]:
+        """Draw rows (n_samples, n_features) and the components they come from, in the order of components."""
+        self._check_fitted()
+        if n_samples < 1:
+            raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
+        params, rng = self._current(), validation.generator(self.random_state)
+        labels = np.repeat(np.arange(params.n_components), rng.multinomial(n_samples, params.weights))
+        noise = rng.standard_normal((n_samples, params.n_features))
+        factors = np.linalg.cholesky(params.full_covariances())
+        X = np.empty_like(noise)
+        for k in range(params.n_components):
+            chosen = labels == k
+            X[chosen] = params.means[k] + np.einsum("ni,ji->nj", noise[chosen], factors[k])
+        return X, labels
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's parameters."""
+        del deep
+        return {name: getattr(self, name) for name in _parameter_names()}
+
+    def set_params(self, **params: Any) -> GaussianMixture:
+        """Set constructor parameters."""
+        for name, value in params.items():
+            if name not in _parameter_names():
+                raise ValueError(
+                    f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {_parameter_names()!r}."
+                )
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = {p.name: p.default for p in inspect.signature(type(self).__init__).parameters.values()}
+        changed = {n: v for n, v in self.get_params().items() if v is not defaults[n] and repr(v) != repr(defaults[n])}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "weights_")
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import (  # type: ignore[import-untyped]  # noqa: PLC0415  # only scikit-learn asks for its tags
+            InputTags,
+            Tags,
+            TargetTags,
+        )
+
+        return Tags(
+            estimator_type="density_estimator",
+            target_tags=TargetTags(required=False),
+            input_tags=InputTags(allow_nan=True),
+        )
+
+    def _fit(self, X: Any, sample_weight: Any) -> Floats:
+        validation.check_parameters(self.get_params())
+        rows = self._rows(X, fitting=True)
+        weights = validation.as_weights(sample_weight, len(rows))
+        self._check_initial(rows.shape[1])
+        resume = self.warm_start and hasattr(self, "converged_") and hasattr(self, "weights_")
+        rng = validation.generator(self.random_state)
+        best: Fit | None = None
+        for init in range(1 if resume else self.n_init):
+            found = self._one_run(rows, weights, rng, init, resume=resume)
+            if best is None or found.lower_bound > best.lower_bound:
+                best = found
+        if best is None:  # pragma: no cover  # n_init ≥ 1 was checked
+            raise FitError("no run was made")
+        self._publish(best.parameters)
+        self.converged_, self.n_iter_ = best.converged, best.n_iter
+        self.lower_bound_, self.lower_bounds_ = best.lower_bound, list(best.history)
+        self.repairs_ = best.repairs
+        self._stats = None
+        if not best.converged and self.max_iter > 0:
+            warnings.warn(
+                "Best performing initialization did not converge. Try different init parameters, or increase max_iter, "
+                "tol, or check for degenerate data.",
+                validation.sklearn_class(validation.ConvergenceWarning),
+                stacklevel=3,
+            )
+        return rows
+
+    def _one_run(
+        self, rows: Floats, weights: Floats | None, rng: np.random.Generator, init: int, *, resume: bool
+    ) -> Fit:
+        progress = _Progress(self.verbose, self.verbose_interval, init)
+        found = run(
+            self._current() if resume else self._start(rows, weights, rng),
+            rows,
+            self.max_iter,
+            self.tol,
+            self._protection(),
+            sample_weight=weights,
+            lower_bound=self.lower_bound_ if resume else -np.inf,
+            on_pass=progress.on_pass,
+        )
+        progress.end(found)
+        return found
+
+    def _start(self, X: Floats, weights: Floats | None, rng: np.random.Generator) -> MixtureParameters:
+        """Return where EM starts: what the caller gave, and what init_params finds for the rest."""
+        given = (self.weights_init, self.means_init, self.precisions_init)
+        if all(part is not None for part in given):
+            return self._initialize(X, None)
+        return self._initialize(X, self._first_responsibilities(X, weights, rng), weights)
+
+    def _first_responsibilities(self, X: Floats, weights: Floats | None, rng: np.random.Generator) -> Floats:
+        n, K = len(X), self.n_components
+        if self.init_params == "random":
+            resp = rng.random((n, K))
+            return np.asarray(resp / resp.sum(axis=1, keepdims=True))
+        resp = np.zeros((n, K))
+        if self.init_params == "random_from_data":
+            p = None if weights is None else weights / weights.sum()
+            resp[rng.choice(n, K, replace=False, p=p), np.arange(K)] = 1.0
+            return resp
+        filled = standardised(X)[0]
+        unit = np.ones(n) if weights is None else weights
+        rows = kmeans_plusplus(filled, K, rng, unit)
+        if self.init_params == "k-means++":
+            resp[rows, np.arange(K)] = 1.0
+            return resp
+        return one_hot(kmeans(filled, filled[rows], unit, KMEANS_STEPS), K)
+
+    def _initialize(self, X: Floats, resp: Floats | None, weights: Floats | None = None) -> MixtureParameters:
+        """Set the parameters from responsibilities, but for those the caller gave."""
+        params: MixtureParameters | None = None
+        if resp is not None:
+            stats = moments(standardised(X)[0], resp, self.covariance_type, weights)
+            params = m_step(stats, self.covariance_type, Protection(reg_covar=self.reg_covar))
+        w = params.weights if self.weights_init is None and params else np.asarray(self.weights_init, dtype=np.float64)
+        means = params.means if self.means_init is None and params else np.asarray(self.means_init, dtype=np.float64)
+        if self.precisions_init is None and params is not None:
+            U, covariances = params.precisions_cholesky, params.covariances
+        else:
+            precisions = np.asarray(self.precisions_init, dtype=np.float64)
+            U, covariances = factors_of_precisions(precisions, self.covariance_type)
+        self._set_parameters((w, means, covariances, U))
+        return self._current()
+
+    def _check_initial(self, n_features: int) -> None:
+        if self.weights_init is not None:
+            validation.check_weights(self.weights_init, self.n_components)
+        if self.means_init is not None:
+            validation.check_means(self.means_init, self.n_components, n_features)
+        if self.precisions_init is not None:
+            validation.check_precisions(self.precisions_init, self.covariance_type, self.n_components, n_features)
+
+    def _rows(self, X: Any, *, fitting: bool = False) -> Floats:
+        names = validation.column_names(X)
+        rows = validation.as_matrix(X, least_rows=2 if fitting else 1)
+        if fitting:
+            if len(rows) < self.n_components:
+                raise ValueError(
+                    f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                    f"n_samples = {len(rows)}"
+                )
+            self.n_features_in_ = rows.shape[1]
+            if names is not None:
+                self.feature_names_in_ = names
+            elif hasattr(self, "feature_names_in_"):
+                del self.feature_names_in_
+            return rows
+        self._check_names(names)
+        validation.check_width(rows.shape[1], self.means_.shape[1])
+        return rows
+
+    def _check_names(self, names: NDArray[Any] | None) -> None:
+        fitted = getattr(self, "feature_names_in_", None)
+        if names is not None and fitted is not None:
+            if list(names) != list(fitted):
+                raise ValueError(validation.name_complaint(fitted, names))
+        elif names is not None:
+            words = f"X has feature names, but {validation.NAME} was fitted without feature names"
+            warnings.warn(words, UserWarning, stacklevel=4)
+        elif fitted is not None:
+            words = f"X does not have valid feature names, but {validation.NAME} was fitted with feature names"
+            warnings.warn(words, UserWarning, stacklevel=4)
+
+    def _mean_statistics(self, rows: Floats, sample_weight: Any) -> tuple[SufficientStats, float]:
+        """Return the statistics per unit of weight, and the lower bound."""
+        weights = validation.as_weights(sample_weight, len(rows))
+        mass = float(len(rows) if weights is None else weights.sum())
+        stats, likelihood = e_step(self._current(), rows, weights)
+        return stats.decay(1.0 / mass), likelihood / mass
+
+    def _protection(self) -> Protection:
+        return Protection(self.reg_covar, self.shrinkage, self.floor, self.reseed)
+
+    def _publish(self, params: MixtureParameters) -> None:
+        self._set_parameters((params.weights, params.means, params.covariances, params.precisions_cholesky))
+        self.parameters_ = params
+
+    def _set_parameters(self, params: tuple[Any, ...]) -> None:
+        self.weights_, self.means_, self.covariances_, self.precisions_cholesky_ = params
+        U = self.precisions_cholesky_
+        if self.covariance_type in {"full", "tied"}:
+            self.precisions_ = np.einsum("...ij,...kj->...ik", U, U)
+        else:
+            self.precisions_ = np.square(U)
+
+    def _current(self) -> MixtureParameters:
+        """Return the parameters as a value; attributes that a caller has replaced count."""
+        arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
+        known = getattr(self, "parameters_", None)
+        if known is not None:
+            own = (known.weights, known.means, known.covariances, known.precisions_cholesky)
+            # Read-only arrays come from a memory-mapped pickle: kernels take writable ones.
+            if all(a is b and a.flags.writeable for a, b in zip(arrays, own, strict=True)):
+                return known  # type: ignore[no-any-return]  # set by _publish
+        w, means, covariances, U = (np.require(a, np.float64, ["C", "W"]) for a in arrays)
+        return MixtureParameters(w, means, covariances, self.covariance_type, U)  # type: ignore[arg-type]  # checked
+
+    def _n_parameters(self) -> int:
+        n_components, n_features = self.means_.shape
+        return count_parameters(n_components, n_features, self.covariance_type)
+
+    def _mass(self, X: Any, sample_weight: Any) -> float:
+        n = len(X) if hasattr(X, "__len__") else X.shape[0]
+        weights = validation.as_weights(sample_weight, n)
+        return float(n if weights is None else weights.sum())
+
+    def _check_fitted(self) -> None:
+        if not hasattr(self, "weights_"):
+            raise validation.sklearn_class(validation.NotFittedError)(
+                f"This {validation.NAME} instance is not fitted yet. Call 'fit' with appropriate arguments before using "
+                "this estimator."
+            )
+
+
+class _Progress:
+    """scikit-learn's verbose messages."""
+
+    def __init__(self, verbose: int, interval: int, init: int) -> None:
+        self._verbose, self._interval = verbose, interval
+        self._began = self._last = time.perf_counter()
+        self._bound = -np.inf
+        self._say(f"Initialization {init}")
+
+    def on_pass(self, n_iter: int, bound: float) -> None:
+        """Report a pass."""
+        change, self._bound = bound - self._bound, bound
+        if n_iter % self._interval == 0:
+            now = time.perf_counter()
+            more = f"\t time lapse {now - self._last:.5f}s\t ll change {change:.5f}" if self._verbose > 1 else ""
+            self._last = now
+            self._say(f"  Iteration {n_iter}{more}")
+
+    def end(self, fit: Fit) -> None:
+        """Report the outcome."""
+        lapse = time.perf_counter() - self._began
+        more = f" time lapse {lapse:.5f}s\t lower bound {fit.lower_bound:.5f}." if self._verbose > 1 else ""
+        self._say(f"Initialization {'converged' if fit.converged else 'did not converge'}.{more}")
+
+    def _say(self, words: str) -> None:
+        if self._verbose:
+            sys.stdout.write(words + "\n")
+
+
+def _parameter_names() -> list[str]:
+    return sorted(name for name in inspect.signature(GaussianMixture.__init__).parameters if name != "self")
