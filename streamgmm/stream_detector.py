@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from streamgmm.detector.committee import Detector
     from streamgmm.engine.settings import EngineSettings
     from streamgmm.records import Json
+    from streamgmm.refit.fitting import OnPass
 
     Floats = NDArray[np.float64]
 
@@ -48,6 +49,8 @@ class StreamDetector:
         Learn, and do not score, exactly this many rows first; `settings.min_records` learnt ones unless given.
     explain
         Whether flagged rows are explained (`ScoredBatch.anomalies`).
+    on_pass
+        Told the number and the lower bound (nats per row) of every EM pass of a fit.
 
     Examples
     --------
@@ -64,8 +67,9 @@ class StreamDetector:
         *,
         warm_up: int | None = None,
         explain: bool = True,
+        on_pass: OnPass | None = None,
     ) -> None:
-        self.engine = Engine(settings, InlineRunner(time.monotonic), warm_up=warm_up, explain=explain)
+        self.engine = Engine(settings, InlineRunner(time.monotonic, on_pass), warm_up=warm_up, explain=explain)
         self.features = features or Pipeline.identity(settings.names)
         self._rows = 0
         self._known: dict[str, int] = {}

@@ -11,7 +11,8 @@ import numpy as np
 from streamgmm.detector.member import Member
 from streamgmm.detector.view import View
 from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture.em import Protection, em_passes, fit
+from streamgmm.mixture import em
+from streamgmm.mixture.em import Protection, fit
 from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
 
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
 Clock: TypeAlias = Callable[[], float]
 Expired: TypeAlias = Callable[[], bool]
+# Told the number and the lower bound (nats per row) of every EM pass.
+OnPass: TypeAlias = Callable[[int, float], None]
 
-REFRESH_PASSES = 2
+REFRESH_PASSES = 3
 REFIT_PASSES = 5
 COLD_PASSES = 20
 # Of a first fit's rows, the share that is fitted before the rest is scored to start the calibration.
@@ -37,7 +40,7 @@ class DeadlineExpiredError(FitError):
     """The fit ran out of time between two passes."""
 
 
-def run(job: Job, now: Clock, cancelled: Expired = lambda: False) -> Candidate | Failure:
+def run(job: Job, now: Clock, cancelled: Expired = lambda: False, on_pass: OnPass | None = None) -> Candidate | Failure:
     """Do a job: whatever goes wrong is a Failure, never an exception."""
     start = now()
 
@@ -45,7 +48,7 @@ def run(job: Job, now: Clock, cancelled: Expired = lambda: False) -> Candidate |
         return cancelled() or now() - start > job.deadline
 
     try:
-        candidate = _FITS[job.kind](job, expired)
+        candidate = _FITS[job.kind](job, expired, on_pass)
     except DeadlineExpiredError as error:
         return Failure(job, "deadline", str(error), now() - start)
     except FitError as error:
@@ -72,12 +75,18 @@ def gate(member: Member) -> RefusalReason | None:
 
 
 def warm(
-    member: Member, X: Floats, newest: float, settings: MemberSettings, passes: int, expired: Expired | None = None
+    member: Member,
+    X: Floats,
+    newest: float,
+    settings: MemberSettings,
+    passes: int,
+    expired: Expired | None = None,
+    on_pass: OnPass | None = None,
 ) -> Member:
     """Move a member on: refit its view, carry its mixture over to it, and take a few EM passes."""
     view = View.fit(X, settings.clip, settings.category_columns, member.view)
     start = rebase(member.mixture, member.view, view)
-    fitted = em_passes(start, view.apply(X), passes, protection(settings), deadline=expired)
+    fitted = em.run(start, view.apply(X), passes, 0.0, protection(settings), deadline=expired, on_pass=on_pass)
     _check(expired)
     return Member(member.name, view, fitted.parameters, newest)
 
@@ -89,6 +98,7 @@ def cold(
     rng: np.random.Generator,
     previous: View | None = None,
     expired: Expired | None = None,
+    on_pass: OnPass | None = None,
 ) -> Member:
     """Fit a member from nothing: k-means++ starts, then EM."""
     view = View.fit(X, settings.clip, settings.category_columns, previous)
@@ -102,6 +112,7 @@ def cold(
         n_init=1,
         protection=protection(settings),
         deadline=expired,
+        on_pass=on_pass,
     )
     _check(expired)
     return Member(settings.name, view, fitted.parameters, newest)
@@ -126,28 +137,28 @@ def rebase(mixture: MixtureParameters, old: View, new: View) -> MixtureParameter
     return MixtureParameters.from_covariances(mixture.weights, means, covariances, kind)
 
 
-def _first(job: Job, expired: Expired) -> Candidate:
+def _first(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate:
     rng = job.rng()
     n = max(1, int(FIRST_SHARE * len(job.X)))
-    early = [cold(job.X[:n][-s.window :], job.newest, s, rng, None, expired) for s in job.settings]
+    early = [cold(job.X[:n][-s.window :], job.newest, s, rng, None, expired, on_pass) for s in job.settings]
     held_out = np.mean([m.log_density(job.X[n:]) for m in early], axis=0) if n < len(job.X) else np.empty(0)
     members = tuple(
-        warm(m, job.X[-s.window :], job.newest, s, COLD_PASSES, expired)
+        warm(m, job.X[-s.window :], job.newest, s, COLD_PASSES, expired, on_pass)
         for m, s in zip(early, job.settings, strict=True)
     )
     return Candidate(job, members, 0.0, held_out)
 
 
-def _warm(job: Job, expired: Expired) -> Candidate:
-    return Candidate(job, tuple(_warm_one(job, i, expired) for i in range(len(job.targets))), 0.0)
+def _warm(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate:
+    return Candidate(job, tuple(_warm_one(job, i, expired, on_pass) for i in range(len(job.targets))), 0.0)
 
 
-def _warm_one(job: Job, i: int, expired: Expired) -> Member:
+def _warm_one(job: Job, i: int, expired: Expired, on_pass: OnPass | None) -> Member:
     settings = job.settings[i]
-    return warm(job.incumbents[i], job.X[-settings.window :], job.newest, settings, REFIT_PASSES, expired)
+    return warm(job.incumbents[i], job.X[-settings.window :], job.newest, settings, REFIT_PASSES, expired, on_pass)
 
 
-def _challenger(job: Job, expired: Expired) -> Candidate:
+def _challenger(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate:
     """Let a cold start, which sees what a warm one cannot, try to beat the warm refit on held-out rows."""
     rng = job.rng()
     members = []
@@ -155,12 +166,12 @@ def _challenger(job: Job, expired: Expired) -> Candidate:
         incumbent, X = job.incumbents[i], job.X[-settings.window :]
         chosen = rng.random(len(X)) < CHALLENGER_SHARE
         warmed = warm(incumbent, X[chosen], job.newest, settings, 1, expired)
-        fresh = cold(X[chosen], job.newest, settings, rng, incumbent.view, expired)
+        fresh = cold(X[chosen], job.newest, settings, rng, incumbent.view, expired, on_pass)
         gain = fresh.log_density(X[~chosen]) - warmed.log_density(X[~chosen])
         if _clearly_positive(gain):
             members.append(warm(fresh, X, job.newest, settings, 1, expired))
         else:
-            members.append(_warm_one(job, i, expired))
+            members.append(_warm_one(job, i, expired, on_pass))
     return Candidate(job, tuple(members), 0.0)
 
 
@@ -176,4 +187,8 @@ def _check(expired: Expired | None) -> None:
         raise DeadlineExpiredError("the fit ran out of time", hint="raise learning.deadline or shrink the window")
 
 
-_FITS: dict[str, Callable[[Job, Expired], Candidate]] = {"first": _first, "warm": _warm, "challenger": _challenger}
+_FITS: dict[str, Callable[[Job, Expired, OnPass | None], Candidate]] = {
+    "first": _first,
+    "warm": _warm,
+    "challenger": _challenger,
+}

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from streamgmm.refit.fitting import Clock
+    from streamgmm.refit.fitting import Clock, OnPass
     from streamgmm.refit.job import Candidate, Failure, Job
 
 
 class InlineRunner:
-    """Runs a job when it is submitted: results depend on the stream alone."""
+    """Runs a job when it is submitted: results depend on the stream alone.
 
-    def __init__(self, now: Clock) -> None:
-        self._now = now
+    `on_pass` is told the number and the lower bound of every EM pass.
+    """
+
+    def __init__(self, now: Clock, on_pass: OnPass | None = None) -> None:
+        self._now, self._on_pass = now, on_pass
         self._result: Candidate | Failure | None = None
 
     @property
@@ -31,7 +34,7 @@ class InlineRunner:
 
     def submit(self, job: Job) -> None:
         """Run the job."""
-        self._result = run(job, self._now)
+        self._result = run(job, self._now, on_pass=self._on_pass)
 
     def wait(self) -> None:
         """Do nothing: a submitted job is done."""
