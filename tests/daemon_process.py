@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import yaml
 
+from streamgmm.compiled import load_kernels
 from streamgmm.demo.scrape import Metrics
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class DaemonProcess:
         self.config = {"http": {"listen": "127.0.0.1:0"}, "state": {}, **config}
         self.config["state"] = {"dir": str(folder / "state"), **self.config["state"]}
         self.starts = 0
+        load_kernels()  # on a machine that has never seen them: no process of a test should have to compile
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
