@@ -142,8 +142,9 @@ class _App:
         self._stack.callback(self._supervisor.stop, 1.0)
         self._stack.callback(self._close_runner)
         self._stack.callback(self._leave)
-        self._telemetry.warm(load_kernels())
-        self._source.start(self._resume)
+        with self._supervisor.busy("start"):
+            self._telemetry.warm(load_kernels())
+            self._source.start(self._resume)
         log.info("streamgmm %s started", __version__)
         self._loop.run(self._stop.requested)
         log.info("stopping")

@@ -301,6 +301,7 @@ class Event:
 EVENTS: Mapping[str, tuple[str, ...]] = {
     "refresh": ("member",),
     "refit_started": (),
+    "refit_fitted": ("member",),
     "refit": ("outcome", "member"),
     "refit_refused": ("reason",),
     "snapshot": ("outcome",),

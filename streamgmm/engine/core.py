@@ -246,6 +246,8 @@ class Engine:
         if result is None:
             return
         self.state.in_flight = False
+        for settings in result.job.settings:
+            self._event("refit_fitted", {"member": settings.name}, seconds=result.seconds)
         if isinstance(result, Failure):
             self._fail(result)
         elif result.job.epoch != self.state.epoch:

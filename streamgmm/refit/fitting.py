@@ -26,7 +26,7 @@ Expired: TypeAlias = Callable[[], bool]
 # Told the number and the lower bound (nats per row) of every EM pass.
 OnPass: TypeAlias = Callable[[int, float], None]
 
-REFRESH_PASSES = 2
+REFRESH_PASSES = 3
 REFIT_PASSES = 5
 COLD_PASSES = 20
 # Of a first fit's rows, the share that is fitted before the rest is scored to start the calibration.
