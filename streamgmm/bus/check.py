@@ -95,10 +95,11 @@ def _missing(topic: str, creates: bool, right: str) -> str:
 def _auto_creates(admin: client.Client) -> bool:
     """Whether brokers create topics by themselves; False where they do not tell."""
     try:
-        broker = str(admin.describe_cluster()["brokers"][0]["broker_id"])
+        # `describe_cluster` fails on brokers before 3.7; the metadata know the brokers as well.
+        broker = str(next(iter(admin._manager.cluster.brokers())).node_id)  # noqa: SLF001
         answer = admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, broker)], config_filter="all")
         return str(answer["broker"][broker]["auto.create.topics.enable"]["value"]).lower() == "true"
-    except (errors.KafkaError, KeyError, IndexError, TypeError):
+    except (errors.KafkaError, KeyError, StopIteration, TypeError):
         return False
 
 

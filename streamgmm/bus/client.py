@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 from kafka.net.compat import KafkaNetClient
 
+from streamgmm.bus.last_words import hear_out
 from streamgmm.errors import ConfigError, RetryableError, StopError, StreamgmmError
 
 if TYPE_CHECKING:
@@ -169,8 +170,10 @@ def connected(connection: Connection, kind: type[Client], settings: Mapping[str,
     nets: list[Client] = []
 
     def net(**config: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
-        nets.append(KafkaNetClient(**config))
-        return nets[-1]
+        one = KafkaNetClient(**config)
+        hear_out(one)
+        nets.append(one)
+        return one
 
     with network_messages() as messages:
         try:

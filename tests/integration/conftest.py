@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(items):
     """kafka-python forgets sockets that are being connected when a client closes; the collector closes them."""
     for item in items:
         if item.get_closest_marker("integration"):
-            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"))
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -28,7 +28,7 @@ def pytest_runtest_teardown(item, nextitem):
     result = yield
     if nextitem is None or nextitem.path != item.path:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "unclosed <socket", ResourceWarning)
+            warnings.filterwarnings("ignore", "unclosed <s", ResourceWarning)
             gc.collect()
     return result
 
