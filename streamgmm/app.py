@@ -7,6 +7,7 @@ the refit, close HTTP. A second signal cuts it short: nothing is lost by that, o
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -28,7 +29,7 @@ from streamgmm.telemetry.http import Server
 from streamgmm.telemetry.log import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from numpy.typing import NDArray
@@ -48,8 +49,10 @@ COMMIT_SECONDS = 0.5
 class Stop:
     """A request to stop, shared between signals and the loop. Asking twice means: now."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.signal: int | None = None
+        self._now = now
+        self._since = math.inf
         self._requested = threading.Event()
         self._forced = threading.Event()
 
@@ -57,6 +60,8 @@ class Stop:
         """Ask to stop; the second request forces."""
         if self._requested.is_set():
             self._forced.set()
+        else:
+            self._since = self._now()
         self.signal = self.signal if signal is None else signal
         self._requested.set()
 
@@ -67,6 +72,10 @@ class Stop:
     def forced(self) -> bool:
         """Return whether anybody has asked twice."""
         return self._forced.is_set()
+
+    def overdue(self, budget: float) -> bool:
+        """Return whether the stop is forced, or has taken longer than its budget (s)."""
+        return self.forced() or self._now() - self._since > budget
 
 
 def serve(config: Config, stop: Stop, *, dry_run: bool = False, until_end: bool = False) -> None:
@@ -117,7 +126,11 @@ class _App:
         self._source = wiring.source(config)
         self._resume = Resume(restored.covered if restored else {}, config.state.max_replay)
         self._delivery = Delivery(
-            self._source, outlets, commit_interval=COMMIT_SECONDS, now=now, interrupted=stop.forced
+            self._source,
+            outlets,
+            commit_interval=COMMIT_SECONDS,
+            now=now,
+            interrupted=lambda: stop.overdue(config.limits.shutdown / 2),
         )
         self._loop = Loop(
             source=self._source,
