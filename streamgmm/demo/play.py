@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from streamgmm.demo import show
@@ -25,6 +23,7 @@ from streamgmm.errors import StopError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import TextIO
 
     from streamgmm.demo.stream import LabelledStream
@@ -66,8 +65,8 @@ def play(settings: Settings, out: TextIO, bar: TextIO, clock: Callable[[], float
     stream = load()
     progress = show.Progress(out, bar, len(stream))
     with ExitStack() as stack:
-        folder = _folder(stack, settings.keep)
-        guard = stack.enter_context(Guard(None if settings.keep else folder))
+        guard = stack.enter_context(Guard())
+        folder = guard.folder if settings.keep is None else _empty(settings.keep)
         stack.callback(progress.clear)
         topics = _topics(stack, settings)
         config = folder / "streamgmm.yaml"
@@ -84,9 +83,7 @@ def play(settings: Settings, out: TextIO, bar: TextIO, clock: Callable[[], float
         _closing(stream, topics, watch.metrics, progress, seconds)
 
 
-def _folder(stack: ExitStack, keep: Path | None) -> Path:
-    if keep is None:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamgmm-demo-"))).resolve()
+def _empty(keep: Path) -> Path:
     keep.mkdir(parents=True, exist_ok=True)
     if any(keep.iterdir()):
         raise StopError(f"{keep} is not empty", hint="the daemon would take up an old state there: name a new folder")

@@ -3,23 +3,26 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
 
-from streamgmm.demo.guard import Guard
+from streamgmm.demo.guard import GRACE_SECONDS, Guard
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(600)"]
 
 # A demo in small: a guard, and a child in its group; then it waits to be killed.
 PARENT = textwrap.dedent("""
     import subprocess, sys, time
-    from pathlib import Path
     from streamgmm.demo.guard import Guard
 
-    guard = Guard(Path(sys.argv[1]))
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], process_group=guard.group)
-    print(guard.group, child.pid, flush=True)
+    STUBBORN = "from signal import *; signal(SIGTERM, SIG_IGN); print('up', flush=True); pause()"
+    guard = Guard()
+    (guard.folder / "state").write_text("x")
+    child = subprocess.Popen([sys.executable, "-c", STUBBORN], stdout=subprocess.PIPE, process_group=guard.group)
+    child.stdout.readline()
+    print(guard.group, child.pid, guard.folder, flush=True)
     time.sleep(600)
 """)
 
@@ -33,13 +36,10 @@ def alive(pid):
 
 
 @pytest.fixture
-def parent(tmp_path):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "state").write_text("x")
-    process = subprocess.Popen([sys.executable, "-c", PARENT, str(folder)], stdout=subprocess.PIPE, text=True)
-    guard, child = map(int, process.stdout.readline().split())
-    yield process, guard, child, folder
+def parent():
+    process = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    guard, child, folder = process.stdout.readline().split()
+    yield process, int(guard), int(child), Path(folder)
     process.kill()
     process.wait()
     process.stdout.close()
@@ -56,15 +56,26 @@ def test_however_the_parent_dies_nothing_is_left(parent, number, until):
     assert not folder.exists()
 
 
-def test_a_guard_that_is_sent_home_touches_nothing(tmp_path):
-    with Guard(tmp_path) as guard:
+def test_in_peace_the_folder_goes_and_others_live():
+    outsider = subprocess.Popen(SLEEPER, stdout=subprocess.PIPE)
+    outsider.stdout.readline()
+    with Guard() as guard:
         child = subprocess.Popen(SLEEPER, stdout=subprocess.PIPE, process_group=guard.group)
         child.stdout.readline()
-        pid = guard.group
-        assert os.getpgid(child.pid) == pid
-    assert not alive(pid)
-    assert child.poll() is None
-    assert tmp_path.exists()
-    child.kill()
-    child.wait()
-    child.stdout.close()
+        (guard.folder / "state").write_text("x")
+        assert os.getpgid(child.pid) == guard.group
+    assert not alive(guard.group)
+    assert not guard.folder.exists()
+    assert child.wait() == -signal.SIGTERM
+    assert outsider.poll() is None
+    outsider.kill()
+    outsider.wait()
+    for process in (child, outsider):
+        process.stdout.close()
+
+
+def test_a_guard_without_a_group_to_stop_goes_at_once():
+    with Guard() as guard:
+        start = time.monotonic()
+    assert time.monotonic() - start < GRACE_SECONDS
+    assert not guard.folder.exists()

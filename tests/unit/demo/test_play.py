@@ -146,4 +146,4 @@ def test_a_lost_row_is_an_error(watch, topics, small):
 def test_a_folder_in_use_is_refused(tmp_path):
     (tmp_path / "state").mkdir()
     with pytest.raises(StopError, match="is not empty"):
-        play._folder(None, tmp_path)
+        play._empty(tmp_path)
