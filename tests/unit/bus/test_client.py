@@ -7,14 +7,13 @@ from streamgmm.bus.client import (
     Connection,
     Security,
     connected,
-    network_messages,
     options,
-    refusal,
     security_options,
     servers,
     translate,
     translated,
 )
+from streamgmm.bus.refusals import network_messages, refusal
 from streamgmm.errors import ConfigError, RetryableError, StopError
 
 SASL = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "svc", "password": "hunter2"}
