@@ -148,8 +148,9 @@ class Engine:
         state = self.state
         learnt = state.thinning.enters_calibration(row_hash) & ~np.isnan(X).any(axis=1)
         end = 1 + int(np.searchsorted(np.cumsum(learnt), self._rows_missing()))
-        if state.thinning.calibration < 1.0 and not np.isnan(state.step.started):
-            late = np.flatnonzero(t - state.step.started > STEP_SPAN_SHARE * self.settings.span)
+        if state.thinning.calibration < 1.0 and len(t):
+            started = t[0] if np.isnan(state.step.started) else state.step.started
+            late = np.flatnonzero(t - started > STEP_SPAN_SHARE * self.settings.span)
             end = min(end, 1 + int(late[0])) if len(late) else end
         if state.detector is None and self._warm_up is not None and self._warm_up > state.rows_seen:
             end = min(end, self._warm_up - state.rows_seen)
