@@ -133,8 +133,8 @@ class GaussianMixture:
         Notes
         -----
         s ← (1 − ρ_t) s + ρ_t ŝ(batch), ρ_t = (t + t₀)^−κ: Cappé & Moulines (2009), "On-line expectation-maximization
-        algorithm for latent data models", eq. 13; a batch in the place of a row as in Nguyen, Forbes & McLachlan
-        (2020), "Mini-batch learning of exponential family finite mixture models", eq. 10.
+        algorithm for latent data models"; a batch in the place of a row as in Nguyen, Forbes & McLachlan
+        (2020), "Mini-batch learning of exponential family finite mixture models".
         """
         del y
         if not hasattr(self, "parameters_"):
@@ -394,7 +394,8 @@ class GaussianMixture:
             if all(a is b and a.flags.writeable for a, b in zip(arrays, own, strict=True)):
                 return known  # type: ignore[no-any-return]  # set by _publish
         w, means, covariances, U = (np.require(a, np.float64, ["C", "W"]) for a in arrays)
-        return MixtureParameters(w, means, covariances, self.covariance_type, U)  # type: ignore[arg-type]  # checked
+        kind: Any = self.covariance_type  # checked in fit
+        return MixtureParameters(w, means, covariances, kind, U)
 
     def _n_parameters(self) -> int:
         n_components, n_features = self.means_.shape
@@ -408,8 +409,8 @@ class GaussianMixture:
     def _check_fitted(self) -> None:
         if not hasattr(self, "weights_"):
             raise validation.sklearn_class(validation.NotFittedError)(
-                f"This {validation.NAME} instance is not fitted yet. Call 'fit' with appropriate arguments before using "
-                "this estimator."
+                f"This {validation.NAME} instance is not fitted yet. Call 'fit' with appropriate arguments before "
+                "using this estimator."
             )
 
 

@@ -11,8 +11,6 @@ from streamgmm.mixture import kernels, missing_kernels
 from streamgmm.mixture.statistics import SufficientStats
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from streamgmm.mixture.parameters import MixtureParameters
@@ -25,12 +23,12 @@ if TYPE_CHECKING:
 LARGE_GROUP = 64
 
 
-def fill_log_density(params: MixtureParameters, X: Floats, out: Floats) -> None:
-    """Overwrite the log-density of the rows that are not finite."""
+def fill_log_density(params: MixtureParameters, X: Floats, out: Floats, *, invariant: bool) -> None:
+    """Overwrite the log-density of the rows that are not finite; `invariant` as in `scoring.log_density`."""
     rows = _not_finite(X)
     part = np.ascontiguousarray(X[rows])
     densities = np.empty(len(rows))
-    missing_kernels.log_sums(_joint(params, part), densities)
+    missing_kernels.log_sums(_joint(params, part, invariant=invariant), densities)
     out[rows] = densities
 
 
@@ -86,7 +84,7 @@ def mirrored(lower: Floats) -> Floats:
     return lower + np.swapaxes(np.tril(lower, -1), -1, -2)
 
 
-def _joint(params: MixtureParameters, X: Floats) -> Floats:
+def _joint(params: MixtureParameters, X: Floats, *, invariant: bool = False) -> Floats:
     """Return log weight plus log marginal density of rows, any of which may miss features; ±Inf gives −inf."""
     out = np.empty((len(X), params.n_components))
     with np.errstate(divide="ignore"):
@@ -97,30 +95,31 @@ def _joint(params: MixtureParameters, X: Floats) -> Floats:
         missing_kernels.joint_missing_axes(X, absent, order, params.means, _variances(params), log_weights, out)
     else:
         order, starts = group(absent)
-        small = [s for s in _small_groups(params, X, absent, order, starts, out) if len(s)]
-        if small:
-            order = np.concatenate(small)
-            starts = np.cumsum([0, *map(len, small)], dtype=np.intp)
+        if not invariant:
+            order, starts = _score_large_groups(params, X, absent, order, starts, out)
+        if len(order):
             missing_kernels.joint_missing(X, absent, order, starts, params.means, _stack(params), log_weights, out)
     out[np.isinf(X).any(axis=1)] = -np.inf
     return out
 
 
-def _small_groups(
+def _score_large_groups(
     params: MixtureParameters, X: Floats, absent: Flags, order: Ints, starts: Ints, out: Floats
-) -> Iterator[Ints]:
-    """Score large groups with the blocked kernel on their marginal mixture; yield the rows of the small ones."""
+) -> tuple[Ints, Ints]:
+    """Score large groups with the blocked kernel on their marginal mixture; return order and starts of the others."""
+    rest = [np.empty(0, np.intp)]
     for start, end in pairwise(starts):
         rows = order[start:end]
         observed = np.flatnonzero(~absent[rows[0]])
         if len(rows) < LARGE_GROUP or not observed.size:
-            yield rows
+            rest.append(rows)
             continue
         marginal = params.marginal(observed)
         part = np.ascontiguousarray(X[rows][:, observed])
         joint = np.empty((len(rows), params.n_components))
         kernels.joint(marginal.packed.kind, part, *marginal.packed[1:], joint)
         out[rows] = joint
+    return np.concatenate(rest), np.cumsum([len(rows) for rows in rest], dtype=np.intp)
 
 
 def _not_finite(X: Floats) -> Ints:

@@ -125,7 +125,7 @@ def _conditional(covariance, observed, absent, m, rest, L, B, V):
 
 @kernel(types.void(ROWS, _FLAGS, _INTS, _INTS, _2D, _2D, _3D, _1D, _2D, _3D))
 def moments_missing(X, missing, order, starts, resp, means, covariances, weight, first, second):
-    """Add the expected statistics about the current means (Ghahramani & Jordan 1994, eqs. 6-8).
+    """Add the expected statistics about the current means (Ghahramani & Jordan 1994).
 
     resp (n, K) holds responsibilities times row weights; covariances (K or 1, d, d). second is summed over the leading
     axis when it has length one (tied).

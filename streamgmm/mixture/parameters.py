@@ -186,7 +186,7 @@ class MixtureParameters:
         K, d = self.means.shape
         rows, columns = np.tril_indices(d)
         lanes = np.zeros((d + len(rows) + 1, -(-K // WIDTH) * WIDTH))
-        lanes[-1] = -1e300  # not −inf: a padded lane must lose, not breed NaN
+        lanes[-1] = -np.inf
         lanes[:d, :K] = self.means.T
         lanes[d:-1, :K] = self.precisions_cholesky[:, columns, rows].T
         lanes[-1, :K] = self.log_normalizers

@@ -30,15 +30,13 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
     """
     X = as_rows(params, X)
     out = np.empty(len(X))
-    if params.covariance_type == "full" and len(X) < FEW_ROWS and not invariant:
-        if np.isfinite(X).all():
-            kernels.score_lanes(X, params.lanes, out)
-            return out
-        check = np.nan
-    else:
-        check = kernels.score(params.packed.kind, X, *params.packed[1:], out)
+    few = params.covariance_type == "full" and len(X) < FEW_ROWS and not invariant
+    if few and np.isfinite(X).all():
+        kernels.score_lanes(X, params.lanes, out)
+        return out
+    check = kernels.score(params.packed.kind, X, *params.packed[1:], out)
     if check != check:  # noqa: PLR0124  # the quickest test for NaN
-        missing.fill_log_density(params, X, out)
+        missing.fill_log_density(params, X, out, invariant=invariant)
     return out
 
 
