@@ -1,0 +1,64 @@
+"""The fitted view: scaling that remembers, clipping, categories by their frequency."""
+
+import numpy as np
+import pytest
+
+from streamgmm.detector.committee import Detector
+from streamgmm.detector.view import View
+from streamgmm.records import Version
+from streamgmm.refit.fitting import cold
+from streamgmm.refit.job import MemberSettings
+
+
+def test_features_have_mean_zero_and_unit_deviation_at_any_offset(rng):
+    X = rng.normal(size=(1000, 2)) * [1e-6, 1e3] + [1e9, -5.0]
+    z = View.fit(X[:, 1:], 30.0, ()).apply(X[:, 1:])
+    assert abs(z.mean()) < 1e-12
+    assert z.std() == pytest.approx(1.0)
+    assert View.fit(rng.normal(size=(1000, 1)) + 1e9, 30.0, ()).scale[0] == pytest.approx(1.0, rel=0.1)
+
+
+def test_a_constant_column_is_measured_by_its_size():
+    view = View.fit(np.full((10, 2), [7.0, 0.0]), 30.0, ())
+    np.testing.assert_array_equal(view.scale, [7.0, 1.0])
+    assert not view.apply(np.full((1, 2), [7.0, 0.0])).any()
+
+
+def test_a_column_that_freezes_keeps_a_share_of_its_scale(rng):
+    lively = View.fit(rng.normal(size=(500, 1)), 30.0, ())
+    frozen = View.fit(np.full((500, 1), 2.0), 30.0, (), lively)
+    assert frozen.scale[0] == pytest.approx(0.02 * 0.999 * lively.scale[0])
+
+
+def test_far_values_are_clipped_and_missing_ones_stay_missing(rng):
+    view = View.fit(rng.normal(size=(500, 2)), 30.0, ())
+    np.testing.assert_array_equal(view.apply(np.array([[1e9, np.nan]])), [[30.0, np.nan]])
+
+
+def test_a_category_is_as_surprising_as_it_is_rare():
+    codes = np.array([1.0] * 90 + [2.0] * 9 + [3.0])
+    view = View.fit(np.column_stack([codes, np.arange(100.0)]), 30.0, (0,))
+    common, rare, rarest, unseen = view.encode(np.array([[1.0, 0], [2.0, 0], [3.0, 0], [99.0, 0]]))[:, 0]
+    assert common < rare < rarest < unseen
+    assert np.isnan(view.encode(np.array([[np.nan, 0.0]]))[0, 0])
+
+
+def test_the_jacobian_makes_densities_comparable(rng):
+    X = rng.normal(size=(500, 1)) * 1000.0
+    member = cold(X, 0.0, MemberSettings(n_components=1, shrinkage=0.0, floor=0.0), rng)
+    expected = -0.5 * np.log(2 * np.pi) - np.log(X.std()) - 0.5 * ((X - X.mean()) / X.std()) ** 2
+    np.testing.assert_allclose(member.log_density(X), expected[:, 0], rtol=1e-6)
+
+
+def test_arrays_bring_a_detector_back_to_the_bit(rng):
+    X = np.column_stack([rng.normal(size=300), rng.integers(0, 3, 300).astype(float)])
+    settings = MemberSettings(n_components=2, category_columns=(1,))
+    members = tuple(cold(X, 12.5, settings, rng) for _ in range(2))
+    detector = Detector(members, Version(3, 4))
+    again = Detector.from_arrays(detector.to_arrays())
+    assert again.version == Version(3, 4)
+    assert again.members[0].trained_at == 12.5
+    np.testing.assert_array_equal(again.log_density(X), detector.log_density(X))
+    np.testing.assert_allclose(
+        detector.log_density(X), np.mean([m.log_density(X) for m in members], axis=0), rtol=1e-14
+    )

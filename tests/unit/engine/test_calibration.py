@@ -1,0 +1,77 @@
+"""p-values are ranks among scores that no fit had seen, and a tail beyond them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from streamgmm.engine.calibration import MIN_RANK, Calibration
+
+SCORES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
+
+
+def naive_p(recent, x):
+    return (1 + sum(s <= x for s in recent)) / (len(recent) + 1)
+
+
+def test_the_rank_is_what_counting_gives(rng):
+    recent = rng.normal(size=500)
+    p = Calibration.of(500, recent).p_values(recent)
+    counted = np.array([naive_p(recent, x) for x in recent])
+    inside = counted * 501 - 1 >= MIN_RANK
+    np.testing.assert_array_equal(p[inside], counted[inside])
+
+
+def test_p_values_are_uniform_under_the_null(rng):
+    calibration = Calibration.of(5000, rng.normal(size=5000))
+    p = calibration.p_values(rng.normal(size=20_000))
+    assert stats.kstest(p, "uniform").statistic < 0.03
+
+
+@given(SCORES, st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50))
+@settings(max_examples=200, deadline=None)
+def test_p_values_are_monotone_and_never_zero(recent, scores):
+    p = Calibration.of(1000, np.array(recent)).p_values(np.sort(scores))
+    assert (np.diff(p) >= 0.0).all()
+    assert (p > 0.0).all()
+    assert (p <= 1.0).all()
+
+
+@given(st.lists(st.lists(st.floats(-1e3, 1e3), max_size=40), max_size=12), st.integers(1, 60))
+@settings(max_examples=200, deadline=None)
+def test_adding_in_parts_equals_sorting_from_scratch(parts, capacity):
+    calibration = Calibration.of(capacity, np.empty(0))
+    for part in parts:
+        calibration = calibration.add(np.array(part))
+    everything = np.array([s for part in parts for s in part])[-capacity:]
+    np.testing.assert_array_equal(calibration.recent, everything)
+    np.testing.assert_array_equal(calibration.ordered, np.sort(everything))
+
+
+@pytest.mark.parametrize("rate", [0.3, 0.05, 0.01, 1e-3, 1e-5])
+def test_the_threshold_is_where_the_p_value_crosses_the_rate(rng, rate):
+    calibration = Calibration.of(2000, rng.normal(size=2000))
+    threshold = calibration.threshold(rate)
+    below, above = calibration.p_values(np.array([threshold - 1e-6, threshold + 1e-6]))
+    assert below <= rate * (1 + 1e-5)
+    assert above >= rate * (1 - 1e-5)
+
+
+def test_far_beyond_the_buffer_the_tail_goes_on(rng):
+    calibration = Calibration.of(1000, rng.exponential(size=1000) * -1.0)
+    near, far, absurd = calibration.p_values(np.array([-10.0, -20.0, -1e300]))
+    assert 1e-3 > near > far > absurd > 0.0
+
+
+def test_without_scores_nothing_is_improbable():
+    calibration = Calibration.of(100, np.empty(0))
+    assert calibration.p_values(np.array([-1e9]))[0] == 1.0
+    assert calibration.threshold(0.01) == -np.inf
+
+
+def test_the_adaptive_level_moves_against_the_realised_rate():
+    calibration = Calibration.of(100, np.empty(0))
+    assert calibration.adapt(0, 50, 0.01).level(0.01) > 0.01
+    assert calibration.adapt(20, 50, 0.01).level(0.01) < 0.01
+    assert calibration.adapt(10**9, 50, 0.01).level(0.01) > 0.0

@@ -1,0 +1,60 @@
+"""Slow streams teach every row, fast ones a repeatable sample that covers the span."""
+
+import numpy as np
+import pytest
+
+from streamgmm.engine.thinning import Thinning, elapsed, row_hashes, stream_hash
+
+
+def hashes(n, name="topic/0"):
+    streams = np.full(n, stream_hash(name), dtype=np.uint64)
+    return row_hashes(streams, np.arange(n), np.zeros(n, dtype=np.int64))
+
+
+@pytest.mark.parametrize("share", [0.9, 0.1, 0.001])
+def test_the_share_of_rows_that_enter_is_the_share_asked_for(share):
+    entered = Thinning(share, share).enters_window(hashes(200_000)).mean()
+    assert entered == pytest.approx(share, rel=0.1)
+
+
+def test_rows_of_the_window_are_among_those_of_the_calibration():
+    thinning, h = Thinning(0.05, 0.3), hashes(10_000)
+    assert not (thinning.enters_window(h) & ~thinning.enters_calibration(h)).any()
+
+
+def test_hashes_tell_streams_offsets_and_rows_apart():
+    one, other = hashes(1000), hashes(1000, "topic/1")
+    rows = row_hashes(np.full(1000, stream_hash("topic/0"), np.uint64), np.zeros(1000, np.int64), np.arange(1000))
+    assert len(set(one) | set(other) | set(rows)) == 3000 - 1  # offset 0, row 0 is in two of them
+
+
+def test_a_slow_stream_is_learnt_whole():
+    thinning = Thinning().follow(rows=100, seconds=6000.0, window=1000 / 600, calibration=5000 / 600)
+    assert (thinning.window, thinning.calibration) == (1.0, 1.0)
+
+
+def test_a_fast_stream_is_thinned_to_cover_the_span():
+    thinning = Thinning().follow(rows=100_000, seconds=10.0, window=1000 / 600, calibration=5000 / 600)
+    assert thinning.window == pytest.approx(1000 / 600 / 10_000)
+    assert thinning.calibration == pytest.approx(5000 / 600 / 10_000)
+
+
+def test_a_stream_that_slows_down_is_learnt_whole_again():
+    thinning = Thinning().follow(100_000, 1.0, 2.0, 10.0)
+    for _ in range(40):
+        thinning = thinning.follow(10, 100.0, 2.0, 10.0)
+    assert thinning.window == 1.0
+
+
+def test_a_producer_without_a_clock_changes_nothing():
+    thinning = Thinning().follow(100, 0.0, 2.0, 10.0)
+    assert thinning.window == 1.0
+    assert thinning.follow(100, float("nan"), 2.0, 10.0) == thinning
+
+
+def test_wild_timestamps_do_not_stop_the_clock():
+    t = np.arange(100.0)
+    wild = t.copy()
+    wild[[3, 50, 99]] = [4e9, -1e9, 4e9]
+    assert elapsed(wild) == pytest.approx(elapsed(t), rel=0.1)
+    assert elapsed(np.full(50, np.nan)) == 0.0

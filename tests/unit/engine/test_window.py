@@ -1,0 +1,46 @@
+"""The window is a value: at most so many rows, newest last, and nobody can write to what a refit reads."""
+
+from collections import deque
+
+import numpy as np
+import pytest
+
+from streamgmm.engine.window import Block, Window
+
+
+def block(values):
+    values = np.asarray(values, dtype=float)
+    return Block.seal(values[:, None], values)
+
+
+def test_it_holds_what_a_deque_would(rng):
+    window, naive = Window(37), deque(maxlen=37)
+    for _ in range(60):
+        values = rng.normal(size=rng.integers(0, 50))
+        window = window.add(block(values))
+        naive.extend(values)
+        np.testing.assert_array_equal(window.rows()[:, 0], np.array(naive))
+        np.testing.assert_array_equal(window.times(), np.array(naive))
+        assert len(window) == len(naive)
+
+
+def test_blocks_are_sealed_copies():
+    source = np.zeros((3, 2))
+    sealed = Block.seal(source, np.zeros(3))
+    source[:] = 1.0
+    assert not sealed.X.any()
+    with pytest.raises(ValueError, match="read-only"):
+        sealed.X[0, 0] = 1.0
+
+
+def test_an_older_window_stays_as_it_was():
+    old = Window(2).add(block([1.0, 2.0]))
+    old.add(block([3.0]))
+    np.testing.assert_array_equal(old.rows()[:, 0], [1.0, 2.0])
+
+
+def test_newest_rows_and_span():
+    window = Window(10).add(block([5.0, 1.0, 9.0]))
+    np.testing.assert_array_equal(window.rows(2)[:, 0], [1.0, 9.0])
+    assert (window.span(), window.span(2), window.newest()) == (8.0, 8.0, 9.0)
+    assert np.isnan(Window(3).newest())

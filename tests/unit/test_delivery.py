@@ -1,0 +1,118 @@
+"""Write, flush, commit: in this order, and nothing else commits."""
+
+import itertools
+
+import pytest
+
+from streamgmm.delivery import Delivery, Outlet
+from streamgmm.errors import StopError
+from streamgmm.records import OutputRecord, TopicPartition
+from streamgmm.sinks.memory import MemorySink
+
+TP = TopicPartition("t", 0)
+RECORD = OutputRecord(b"a")
+
+
+class Group:
+    """A source's group side: remembers what happened, in order."""
+
+    def __init__(self, sinks=(), accepts=True):
+        self.seen, self.sinks, self.accepts, self.polls = [], sinks, accepts, 0
+
+    def flushed(self, offsets):
+        assert not any(s.pending for s in self.sinks), "noted before it was flushed"
+        self.seen.append(("flushed", dict(offsets)))
+
+    def commit(self, offsets, *_, **__):
+        assert not any(s.pending for s in self.sinks), "committed before it was flushed"
+        self.seen.append(("commit", dict(offsets)))
+        return self.accepts
+
+    def pause(self):
+        self.seen.append("pause")
+
+    def resume(self):
+        self.seen.append("resume")
+
+    def poll(self, _timeout):
+        self.polls += 1
+        if self.polls == 3:
+            for sink in self.sinks:
+                sink.release()
+
+    def commits(self):
+        return [what[1] for what in self.seen if what[0] == "commit"]
+
+
+def delivery(group, sinks, interval=0.0, **options):
+    clock = itertools.count()
+    outlets = [Outlet(s, "anomalies") for s in sinks]
+    return Delivery(group, outlets, commit_interval=interval, now=lambda: float(next(clock)), **options)
+
+
+def test_a_commit_follows_the_flush_of_every_sink():
+    sinks = [MemorySink("one"), MemorySink("two")]
+    group = Group(sinks)
+    assert delivery(group, sinks).complete({"anomalies": [RECORD]}, {TP: 5}) == {"one": 1, "two": 1}
+    assert [s.records for s in sinks] == [[RECORD], [RECORD]]
+    assert group.commits() == [{TP: 5}]
+
+
+def test_a_stuck_sink_pauses_the_source_and_keeps_it_polled():
+    sink = MemorySink("slow")
+    sink.hold()
+    group = Group([sink])
+    d = delivery(group, [sink])
+    d.complete({"anomalies": [RECORD]}, {TP: 5})
+    assert [w for w in group.seen if isinstance(w, str)] == ["pause", "resume"]
+    assert group.polls == 3
+    assert group.commits() == [{TP: 5}]
+    assert {e.kind for e in d.events()} == {"sink_error", "commit"}
+
+
+def test_giving_up_commits_nothing():
+    sink = MemorySink("slow")
+    sink.hold()
+    group = Group([sink])
+    group.polls = 10
+    with pytest.raises(StopError, match="slow"):
+        delivery(group, [sink], interrupted=lambda: True).complete({"anomalies": [RECORD]}, {TP: 5})
+    assert not group.commits()
+
+
+def test_a_refused_commit_is_tried_again():
+    group = Group(accepts=False)
+    d = delivery(group, [MemorySink()])
+    d.complete({}, {TP: 5})
+    group.accepts = True
+    d.commit()
+    assert group.commits() == [{TP: 5}, {TP: 5}]
+    d.commit()
+    assert len(group.commits()) == 2, "what is committed is not committed again"
+
+
+def test_offsets_never_go_back():
+    group = Group()
+    d = delivery(group, [MemorySink()])
+    d.assigned({TP: 10})
+    d.complete({}, {TP: 7})
+    assert not group.commits()
+    d.complete({}, {TP: 12})
+    assert group.commits() == [{TP: 12}]
+
+
+def test_a_dry_run_commits_nothing():
+    group = Group()
+    d = delivery(group, [])
+    d.complete({"anomalies": [RECORD]}, {TP: 5})
+    d.commit()
+    assert not group.seen
+
+
+def test_partitions_that_are_gone_are_not_committed():
+    group = Group()
+    d = delivery(group, [MemorySink()], interval=1e9)
+    d.complete({}, {TP: 5})
+    d.released([TP])
+    d.commit()
+    assert not group.commits()
