@@ -11,7 +11,7 @@ import numpy as np
 from numba.core import types
 
 from streamgmm.mixture import simd_kernels as simd
-from streamgmm.mixture.kernels import BLOCK, LOWEST, ROWS, greatest, joint_block, padded, subtract, transpose
+from streamgmm.mixture.kernels import LOWEST, ROWS, block_size, greatest, joint_block, padded, subtract, transpose
 from streamgmm.mixture.simd_kernels import WIDTH, add, device, div, fma, kernel, load, mul, splat, store, sub, total
 
 _1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
@@ -128,26 +128,26 @@ def moments_full(kind, X, weights, weighted, means, factors, constants, weight, 
     Adds to weight (K,), first (K, d) and the lower triangle of second (K, d, d).
     """
     n, d = X.shape
-    K = constants.size
+    K, block = constants.size, block_size(d)
     xt, delta, scaled, lp = (
-        np.zeros(d * BLOCK),
-        np.empty(d * BLOCK),
-        np.empty(d * BLOCK),
-        np.empty(K * BLOCK),
+        np.zeros(d * block),
+        np.empty(d * block),
+        np.empty(d * block),
+        np.empty(K * block),
     )
     likelihood = 0.0
-    for start in range(0, n, BLOCK):
-        rows = min(BLOCK, n - start)
-        likelihood += transpose(X, start, rows, d, BLOCK, xt)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        likelihood += transpose(X, start, rows, d, block, xt)
         used = padded(rows)
-        joint_block(kind, xt, BLOCK, used, d, K, means, factors, constants, delta, scaled, lp)
-        likelihood += _weigh(lp, BLOCK, rows, used, K, weights, start, weighted)
+        joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, scaled, lp)
+        likelihood += _weigh(lp, block, rows, used, K, weights, start, weighted)
         for k in range(K):
-            o = k * BLOCK
+            o = k * block
             weight[k] += _sum_lanes(lp, o, used)
-            subtract(xt, BLOCK, used, d, means, k * d, delta)
-            _first_full(lp, o, delta, scaled, BLOCK, used, d, first[k])
-            _outer(scaled, delta, BLOCK, used, d, second[k])
+            subtract(xt, block, used, d, means, k * d, delta)
+            _first_full(lp, o, delta, scaled, block, used, d, first[k])
+            _outer(scaled, delta, block, used, d, second[k])
     return likelihood
 
 
@@ -155,27 +155,27 @@ def moments_full(kind, X, weights, weighted, means, factors, constants, weight, 
 def moments_axes(kind, X, weights, weighted, means, factors, constants, weight, first, second):
     """As `moments_full` for diag and spherical: second (K, d) = Σ r (x − μ)² per feature."""
     n, d = X.shape
-    K = constants.size
-    xt, lp, unused = np.zeros(d * BLOCK), np.empty(K * BLOCK), np.empty(0)
+    K, block = constants.size, block_size(d)
+    xt, lp, unused = np.zeros(d * block), np.empty(K * block), np.empty(0)
     likelihood = 0.0
-    for start in range(0, n, BLOCK):
-        rows = min(BLOCK, n - start)
-        likelihood += transpose(X, start, rows, d, BLOCK, xt)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        likelihood += transpose(X, start, rows, d, block, xt)
         used = padded(rows)
-        joint_block(kind, xt, BLOCK, used, d, K, means, factors, constants, unused, unused, lp)
-        likelihood += _weigh(lp, BLOCK, rows, used, K, weights, start, weighted)
+        joint_block(kind, xt, block, used, d, K, means, factors, constants, unused, unused, lp)
+        likelihood += _weigh(lp, block, rows, used, K, weights, start, weighted)
         for k in range(K):
-            o = k * BLOCK
+            o = k * block
             weight[k] += _sum_lanes(lp, o, used)
             for i in range(d):
                 m = splat(means[k * d + i])
                 s1, s2 = splat(0.0), splat(0.0)
                 t1, t2 = splat(0.0), splat(0.0)
                 for c in range(0, used, 2 * WIDTH):
-                    x = sub(load(xt, i * BLOCK + c), m)
+                    x = sub(load(xt, i * block + c), m)
                     y = mul(x, load(lp, o + c))
                     s1, s2 = add(s1, y), fma(x, y, s2)
-                    x = sub(load(xt, i * BLOCK + c + WIDTH), m)
+                    x = sub(load(xt, i * block + c + WIDTH), m)
                     y = mul(x, load(lp, o + c + WIDTH))
                     t1, t2 = add(t1, y), fma(x, y, t2)
                 first[k, i] += total(add(s1, t1))
@@ -192,25 +192,25 @@ def moments_tied(kind, X, weights, weighted, means, factors, constants, weight, 
     (K, K) the lower triangle of Σ r_k r_l; the caller adds the distances of the means.
     """
     n, d = X.shape
-    K = constants.size
-    xt, delta, z, lp = np.zeros(d * BLOCK), np.empty(d * BLOCK), np.empty(d * BLOCK), np.empty(K * BLOCK)
-    mean, scaled, weighted_lp = np.empty(d * BLOCK), np.empty(d * BLOCK), np.empty(K * BLOCK)
-    row_weights = np.ones(BLOCK)
+    K, block = constants.size, block_size(d)
+    xt, delta, z, lp = np.zeros(d * block), np.empty(d * block), np.empty(d * block), np.empty(K * block)
+    mean, scaled, weighted_lp = np.empty(d * block), np.empty(d * block), np.empty(K * block)
+    row_weights = np.ones(block)
     likelihood = 0.0
-    for start in range(0, n, BLOCK):
-        rows = min(BLOCK, n - start)
-        likelihood += transpose(X, start, rows, d, BLOCK, xt)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        likelihood += transpose(X, start, rows, d, block, xt)
         used = padded(rows)
-        joint_block(kind, xt, BLOCK, used, d, K, means, factors, constants, delta, z, lp)
+        joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp)
         if weighted:
             for p in range(rows):
-                likelihood += (weights[start + p] - 1.0) * _log_sum(lp, BLOCK, p, K)
+                likelihood += (weights[start + p] - 1.0) * _log_sum(lp, block, p, K)
                 row_weights[p] = weights[start + p]
-        likelihood += _weigh(lp, BLOCK, rows, used, K, weights, start, False)
-        for c in range(0, d * BLOCK, WIDTH):
+        likelihood += _weigh(lp, block, rows, used, K, weights, start, False)
+        for c in range(0, d * block, WIDTH):
             store(mean, c, splat(0.0))
         for k in range(K):
-            o = k * BLOCK
+            o = k * block
             for c in range(0, used, WIDTH):
                 store(weighted_lp, o + c, mul(load(lp, o + c), load(row_weights, c)))
             weight[k] += _sum_lanes(weighted_lp, o, used)
@@ -218,13 +218,13 @@ def moments_tied(kind, X, weights, weighted, means, factors, constants, weight, 
                 m = splat(means[k * d + i])
                 s = splat(0.0)
                 for c in range(0, used, WIDTH):
-                    x = mul(sub(load(xt, i * BLOCK + c), m), load(lp, o + c))
-                    store(mean, i * BLOCK + c, add(load(mean, i * BLOCK + c), x))
+                    x = mul(sub(load(xt, i * block + c), m), load(lp, o + c))
+                    store(mean, i * block + c, add(load(mean, i * block + c), x))
                     s = fma(x, load(row_weights, c), s)
                 first[k, i] += total(s)
         for i in range(d):
             for c in range(0, used, WIDTH):
-                store(scaled, i * BLOCK + c, mul(load(mean, i * BLOCK + c), load(row_weights, c)))
-        _outer(scaled, mean, BLOCK, used, d, second)
-        _outer(weighted_lp, lp, BLOCK, used, K, pairs)
+                store(scaled, i * block + c, mul(load(mean, i * block + c), load(row_weights, c)))
+        _outer(scaled, mean, block, used, d, second)
+        _outer(weighted_lp, lp, block, used, K, pairs)
     return likelihood

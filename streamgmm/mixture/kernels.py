@@ -29,6 +29,7 @@ FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
 
 # Samples per block (64 to 256 differ by 5 %); a tile is four vectors of samples.
 BLOCK = 128
+WIDE = 32
 TILE = 4 * WIDTH
 # A row so far away that its log-density overflows keeps a finite maximum here and is reported as −inf.
 LOWEST = -1e308
@@ -38,14 +39,24 @@ ROWS = types.Array(types.float64, 2, "C", readonly=True)
 
 
 @device
+def block_size(d):
+    """Return the samples per block: half as many where a block of that many features would leave the first cache."""
+    return BLOCK if d <= WIDE else BLOCK // 2
+
+
+@device
 def transpose(X, start, rows, d, block, xt):
     """Copy rows to columns; return 0.0, or NaN when a value is not finite."""
     check = 0.0
-    for p in range(rows):
-        for i in range(d):
-            v = X[start + p, i]
-            check += v - v
-            xt[i * block + p] = v
+    # Eight features at a time: a cache line of a row in, eight columns out. All columns at once would fall on the same
+    # few sets of the cache, a power of two apart.
+    for first in range(0, d, 8):
+        last = min(first + 8, d)
+        for p in range(rows):
+            for i in range(first, last):
+                v = X[start + p, i]
+                check += v - v
+                xt[i * block + p] = v
     return check
 
 
@@ -198,20 +209,20 @@ def padded(rows):
 def score(kind, X, means, factors, constants, out):
     """Write log p(x) of every row; return 0.0, or NaN when some rows are not finite (theirs is not to be used)."""
     n, d = X.shape
-    K = constants.size
-    xt, delta, z = np.zeros(d * BLOCK), np.empty(d * BLOCK), np.empty(d * BLOCK)
-    lp, logs = np.empty(K * BLOCK), np.empty(BLOCK)
+    K, block = constants.size, block_size(d)
+    xt, delta, z = np.zeros(d * block), np.empty(d * block), np.empty(d * block)
+    lp, logs = np.empty(K * block), np.empty(block)
     check = 0.0
-    for start in range(0, n, BLOCK):
-        rows = min(BLOCK, n - start)
-        check += transpose(X, start, rows, d, BLOCK, xt)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        check += transpose(X, start, rows, d, block, xt)
         used = padded(rows)
-        joint_block(kind, xt, BLOCK, used, d, K, means, factors, constants, delta, z, lp)
+        joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp)
         for c in range(0, used, WIDTH):
-            m = greatest(lp, BLOCK, c, K)
+            m = greatest(lp, block, c, K)
             s = splat(0.0)
             for k in range(K):
-                s = add(s, simd.exp(sub(load(lp, k * BLOCK + c), m)))
+                s = add(s, simd.exp(sub(load(lp, k * block + c), m)))
             store(logs, c, add(m, simd.log(simd.maximum(s, splat(1e-300)))))
         for p in range(rows):
             out[start + p] = logs[p] if logs[p] > 0.99 * LOWEST else -np.inf
@@ -222,16 +233,16 @@ def score(kind, X, means, factors, constants, out):
 def joint(kind, X, means, factors, constants, out):
     """Write log weight + log density (n, K); return as `score` does."""
     n, d = X.shape
-    K = constants.size
-    xt, delta, z, lp = np.zeros(d * BLOCK), np.empty(d * BLOCK), np.empty(d * BLOCK), np.empty(K * BLOCK)
+    K, block = constants.size, block_size(d)
+    xt, delta, z, lp = np.zeros(d * block), np.empty(d * block), np.empty(d * block), np.empty(K * block)
     check = 0.0
-    for start in range(0, n, BLOCK):
-        rows = min(BLOCK, n - start)
-        check += transpose(X, start, rows, d, BLOCK, xt)
-        joint_block(kind, xt, BLOCK, padded(rows), d, K, means, factors, constants, delta, z, lp)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        check += transpose(X, start, rows, d, block, xt)
+        joint_block(kind, xt, block, padded(rows), d, K, means, factors, constants, delta, z, lp)
         for p in range(rows):
             for k in range(K):
-                out[start + p, k] = lp[k * BLOCK + p]
+                out[start + p, k] = lp[k * block + p]
     return check
 
 
