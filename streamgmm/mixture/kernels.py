@@ -47,17 +47,20 @@ def block_size(d):
 @device
 def transpose(X, start, rows, d, block, xt):
     """Copy rows to columns; return 0.0, or NaN when a value is not finite."""
-    check = 0.0
-    # Eight features at a time: a cache line of a row in, eight columns out. All columns at once would fall on the same
-    # few sets of the cache, a power of two apart.
-    for first in range(0, d, 8):
-        last = min(first + 8, d)
-        for p in range(rows):
-            for i in range(first, last):
-                v = X[start + p, i]
-                check += v - v
-                xt[i * block + p] = v
-    return check
+    flat = X.reshape(-1)
+    check = splat(0.0)
+    whole_rows, whole = rows - rows % WIDTH, d - d % WIDTH
+    for first in range(0, whole, WIDTH):
+        for p in range(0, whole_rows, WIDTH):
+            source = (start + p) * d + first
+            check = add(check, simd.transpose_tile(flat, source, d, xt, first * block + p, block))
+    rest = 0.0
+    for p in range(rows):
+        for i in range(whole if p < whole_rows else 0, d):
+            v = X[start + p, i]
+            rest += v - v
+            xt[i * block + p] = v
+    return rest + total(check)
 
 
 @device

@@ -214,3 +214,39 @@ def store(_context: Any, array: Any, _index: Any, _value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, types.intp, VECTOR), codegen
+
+
+def _interleave(builder: Any, a: Any, b: Any, start: int) -> Any:
+    half = range(start, start + WIDTH // 2)
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [lane for i in half for lane in (i, i + WIDTH)])
+    return builder.shuffle_vector(a, b, mask)
+
+
+@intrinsic
+def transpose_tile(_context: Any, source: Any, _from: Any, _row: Any, target: Any, _to: Any, _column: Any) -> Any:
+    """Copy a square tile of `WIDTH` rows, transposed; return Σ (v − v): zero, or NaN in a lane that is not finite.
+
+    Interleaving row i with row i + WIDTH/2 again and again transposes a square.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array, index, row, out, place, column = args
+
+        def at(start: Any, step: Any, i: int) -> Any:
+            return builder.add(start, builder.mul(step, ir.Constant(step.type, i)))
+
+        rows = [
+            builder.load(_pointer(context, builder, signature.args[0], array, at(index, row, i)), align=8)
+            for i in range(WIDTH)
+        ]
+        check = _constant(builder, 0.0)
+        for v in rows:
+            check = builder.fadd(check, builder.fsub(v, v))
+        half = WIDTH // 2
+        for _ in range(WIDTH.bit_length() - 1):
+            rows = [_interleave(builder, rows[i // 2], rows[i // 2 + half], half * (i % 2)) for i in range(WIDTH)]
+        for i, v in enumerate(rows):
+            builder.store(v, _pointer(context, builder, signature.args[3], out, at(place, column, i)), align=8)
+        return check
+
+    return VECTOR(source, types.intp, types.intp, target, types.intp, types.intp), codegen
