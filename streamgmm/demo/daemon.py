@@ -43,7 +43,8 @@ TARGET_RATE = 0.01
 RUN = (sys.executable, "-m", "streamgmm", "run")
 LISTENING = re.compile(r"http listening on http://([0-9.]+):([0-9]+)")
 HTTP_SECONDS = 2
-STOP_SECONDS = 20
+# Longer than the budget that the daemon gives itself (limits.shutdown, 25 s).
+STOP_SECONDS = 30
 LOG_LINES = 25
 STOPPED_IN_ORDER = (0, 128 + 15)
 
