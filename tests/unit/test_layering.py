@@ -30,6 +30,8 @@ MAY_IMPORT = {
         "engine",
         "errors",
         "mixture",
+        "offline",
+        "plots",
         "records",
         "refit",
         "registry",
@@ -37,6 +39,21 @@ MAY_IMPORT = {
         "probe",
         "stream_detector",
     },
+    "offline": {
+        "assembly",
+        "checkpoint",
+        "config",
+        "detector",
+        "engine",
+        "errors",
+        "features",
+        "mixture",
+        "records",
+        "refit",
+        "snapshots",
+        "stream_detector",
+    },
+    "plots": {"errors", "mixture"},
     # The library's face: its from_config reads the same file as the daemon.
     "stream_detector": {"assembly", "config", "detector", "engine", "errors", "features", "records", "refit"},
     "loop": {
@@ -89,6 +106,8 @@ HOMES = {
     "pydantic_core": r"config/.*",
     # Not a dependency: asked for its tags by those who have it.
     "sklearn": r"mixture/estimator\.py",
+    # An extra.
+    "matplotlib": r"plots/.*",
     "msgspec": r".*",
     "numpy": r".*",
     "scipy": r".*",

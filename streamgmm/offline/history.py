@@ -1,0 +1,200 @@
+"""From history to a snapshot that a daemon continues from: the engine's own first fit, on all rows of a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamgmm import assembly, checkpoint
+from streamgmm.detector.committee import Detector
+from streamgmm.detector.view import View
+from streamgmm.engine.calibration import Calibration
+from streamgmm.engine.state import State
+from streamgmm.engine.window import Block
+from streamgmm.errors import FitError, StopError
+from streamgmm.mixture import selection
+from streamgmm.offline.mixtures import from_columns
+from streamgmm.records import Version, as_features
+from streamgmm.refit.fitting import protection
+from streamgmm.stream_detector import StreamDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from streamgmm.checkpoint import Identity
+    from streamgmm.config import Config
+    from streamgmm.mixture.parameters import MixtureParameters
+    from streamgmm.refit.fitting import OnPass
+    from streamgmm.snapshots import Snapshot
+
+    Floats = NDArray[np.float64]
+
+MIN_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted detector with the stream state that a daemon starts from.
+
+    Attributes
+    ----------
+    state
+        Of the engine, with window and calibration.
+    features
+        State of the derived columns after the last row.
+    """
+
+    state: State
+    features: dict[str, NDArray[np.generic]]
+    identity: Identity
+
+    def snapshot(self, created: str) -> Snapshot:
+        """Return it as a snapshot that covers no offset: a daemon that starts from it reads where its group stands."""
+        return checkpoint.pack(self.state, self.features, {}, self.identity, created)
+
+
+def inputs(config: Config, fields: Sequence[str]) -> tuple[str, ...]:
+    """Return the fields that a configuration reads, those of the table unless it names its own.
+
+    Raises
+    ------
+    StopError
+        One of them is a category: a table holds numbers, and the codec's numbers for categories are not those.
+    """
+    categories = assembly.categories(config)
+    if categories:
+        raise StopError(
+            f"the field {categories[0]!r} is a category, and a table holds numbers only",
+            hint="leave it out of codec.fields, or let the daemon learn from the topic",
+        )
+    return tuple(fields) if config.codec is None else config.codec.names
+
+
+def identity(config: Config, fields: Sequence[str], columns: Sequence[str]) -> checkpoint.Identity:
+    """Return what a daemon must share with the snapshot; without a codec, that it reads these fields as JSON."""
+    if config.codec is not None:
+        return assembly.identity(config, columns)
+    return checkpoint.Identity(tuple(fields), columns, "json", assembly.feature_specs(config))
+
+
+def fit(
+    config: Config, fields: Sequence[str], X: Floats, t: Floats | None = None, on_pass: OnPass | None = None
+) -> Fitted:
+    """Fit as the engine does at its start, once, after the last row.
+
+    Parameters
+    ----------
+    fields
+        Names of the columns of X.
+    X
+        (n, len(fields)), in the order of the stream; NaN is missing.
+    t
+        (n,) event times, seconds.
+
+    Raises
+    ------
+    StopError
+        Too few complete rows, or a category among the fields.
+    FitError
+        The fit collapsed.
+    """
+    columns = assembly.pipeline(config, inputs(config, fields))
+    settings = replace(assembly.engine_settings(config, columns.names), refit_deadline=math.inf)
+    _enough(X)
+    detector = StreamDetector(settings, columns, warm_up=len(X), explain=False, on_pass=on_pass)
+    detector.process(X, t)
+    state = detector.engine.state
+    if state.detector is None:
+        said = [str(event.fields["message"]) for event in detector.engine.events() if "message" in event.fields]
+        raise FitError(
+            f"the fit failed: {said[-1] if said else 'no complete row was left to learn'}",
+            hint="fewer components (model.n_components) or more rows may help",
+        )
+    return Fitted(state, columns.state(), identity(config, columns.inputs, columns.names))
+
+
+def adopt(
+    config: Config,
+    params: MixtureParameters,
+    fields: Sequence[str],
+    X: Floats | None = None,
+    t: Floats | None = None,
+) -> Fitted:
+    """Make a detector of a mixture that was fitted elsewhere, in the units of the columns.
+
+    Parameters
+    ----------
+    X, t
+        Rows (n, len(fields)), and times (n,), that it was not fitted to: they fill the window and the calibration.
+        Without them there are no p-values until the daemon has scored some.
+
+    Raises
+    ------
+    StopError
+        The configuration's columns are not as many as the mixture's features.
+    """
+    columns = assembly.pipeline(config, inputs(config, fields))
+    if len(columns.names) != params.n_features:
+        raise StopError(
+            f"the mixture has {params.n_features} features, the configuration {len(columns.names)} columns",
+            hint=f"the columns are {', '.join(columns.names)}",
+        )
+    settings = assembly.engine_settings(config, columns.names)
+    detector = Detector((from_columns(params, settings.members[0].name),), Version(1, 0))
+    state = State.fresh(settings)
+    state.detector = detector
+    if X is not None:
+        rows = columns.apply(as_features(X, columns.n_inputs))
+        complete = np.logical_not(np.isnan(rows).any(axis=1))
+        times = np.full(len(rows), np.nan) if t is None else t
+        scores = detector.log_density(rows[complete])
+        state.calibration = Calibration.of(settings.calibration_rows, scores)
+        state.window = state.window.add(Block.seal(rows[complete], times[complete]))
+    return Fitted(state, columns.state(), identity(config, columns.inputs, columns.names))
+
+
+def select(
+    config: Config,
+    fields: Sequence[str],
+    X: Floats,
+    n_components: Sequence[int],
+    covariance_types: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    max_rows: int = selection.MAX_ROWS,
+    on_pass: selection.OnPass | None = None,
+) -> selection.Selection:
+    """Try sizes and shapes on what the detector would fit: derived columns, scaled and clipped, protected as it is.
+
+    Densities are per scaled unit, which shifts every row of the table alike.
+
+    Raises
+    ------
+    StopError
+        Too few rows, a category among the fields, or nothing to try.
+    """
+    columns = assembly.pipeline(config, inputs(config, fields))
+    member = assembly.engine_settings(config, columns.names).members[0]
+    _enough(X)
+    rows = columns.apply(as_features(X, columns.n_inputs))
+    rows = rows[~np.isnan(rows).any(axis=1)]
+    return selection.select(
+        View.fit(rows, member.clip, ()).apply(rows),
+        n_components,
+        covariance_types,
+        rng,
+        protection=protection(member),
+        max_rows=max_rows,
+        on_pass=on_pass,
+    )
+
+
+def _enough(X: Floats) -> None:
+    complete = int((~np.isnan(X).any(axis=1)).sum())
+    if complete < MIN_ROWS:
+        raise StopError(f"{complete} complete rows are too few to fit anything", hint=f"give at least {MIN_ROWS}")

@@ -1,0 +1,169 @@
+"""A member's mixture in the units of the columns: to draw rows from, to look at, to exchange as plain arrays.
+
+The arrays have scikit-learn's names and shapes: whoever sets them on its `GaussianMixture` gets the same densities.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from streamgmm.detector.member import Member
+from streamgmm.detector.view import View
+from streamgmm.errors import DetectorError, StopError
+from streamgmm.mixture.parameters import MixtureParameters
+from streamgmm.refit.fitting import rebase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Arrays = Mapping[str, NDArray[Any]]
+
+
+def in_columns(member: Member) -> MixtureParameters:
+    """Return a member's mixture in the units of its columns (categories: their surprise in nats).
+
+    The same densities as the member's, but for the clipping of far values. Spherical becomes diag where the columns
+    were scaled differently.
+    """
+    mixture, view = member.mixture, member.view
+    d = mixture.n_features
+    if mixture.covariance_type == "spherical" and not np.allclose(view.scale, view.scale[0], rtol=1e-12, atol=0.0):
+        variances = np.tile(mixture.covariances[:, None], d)
+        mixture = MixtureParameters.from_covariances(mixture.weights, mixture.means, variances, "diag")
+    return rebase(mixture, view, _view(np.zeros(d), np.ones(d)))
+
+
+def from_columns(params: MixtureParameters, name: str) -> Member:
+    """Return a member that gives the densities of a mixture of the columns, to rounding and without any clipping.
+
+    Its view scales each column by the mixture's own mean and standard deviation.
+    """
+    location = params.weights @ params.means
+    between = params.weights @ np.square(params.means - location)
+    within = params.weights @ np.einsum("kii->ki", params.full_covariances())
+    scale = np.sqrt(between + within)
+    if params.covariance_type == "spherical":
+        scale = np.full_like(scale, np.sqrt(np.mean(np.square(scale))))  # or its spheres would be none any more
+    view = _view(location, scale)
+    return Member(name, view, rebase(params, _view(np.zeros_like(scale), np.ones_like(scale)), view), float("nan"))
+
+
+def sample(member: Member, n: int, rng: np.random.Generator) -> Floats:
+    """Draw n rows (n, n_columns) from a member, through the inverse of its view.
+
+    Raises
+    ------
+    DetectorError
+        A column holds categories, which have no way back.
+    """
+    _numeric(member, "sampled")
+    params = member.mixture
+    labels = rng.choice(params.n_components, size=n, p=params.weights / params.weights.sum())
+    noise = rng.standard_normal((n, params.n_features))
+    z = np.empty_like(noise)
+    for k, factor in enumerate(np.linalg.cholesky(params.full_covariances())):
+        chosen = labels == k
+        z[chosen] = params.means[k] + np.einsum("ni,ji->nj", noise[chosen], factor)
+    return np.asarray(z * member.view.scale + member.view.location)
+
+
+def positions(columns: Sequence[str], names: Sequence[str]) -> NDArray[np.intp]:
+    """Return where each of the named columns stands.
+
+    Raises
+    ------
+    StopError
+        There is no such column.
+    """
+    for name in names:
+        if name not in columns:
+            raise StopError(f"the model has no column {name!r}", hint=f"it has {', '.join(columns)}")
+    return np.array([columns.index(name) for name in names], dtype=np.intp)
+
+
+def to_export(member: Member, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Return the arrays that scikit-learn's GaussianMixture scores by, and the columns' names.
+
+    Raises
+    ------
+    DetectorError
+        A column holds categories, whose encoding has no place there.
+    """
+    _numeric(member, "exported")
+    params = in_columns(member)
+    return {
+        "weights_": params.weights,
+        "means_": params.means,
+        "covariances_": params.covariances,
+        "precisions_cholesky_": params.precisions_cholesky,
+        "covariance_type": np.array(params.covariance_type),
+        "fields": np.array(columns),
+    }
+
+
+def read_export(path: Path) -> tuple[MixtureParameters, tuple[str, ...]]:
+    """Read a mixture and its columns' names (x0, x1 … where it has none) from an .npz with scikit-learn's names.
+
+    `covariance_type` may be left out where the shapes tell it.
+
+    Raises
+    ------
+    StopError
+        The file cannot be read, lacks something, or holds no mixture.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {key: data[key] for key in data.files}
+    except OSError as error:
+        raise StopError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, AttributeError, zipfile.BadZipFile) as error:
+        raise StopError(f"{path}: {error}", hint="give an .npz of plain arrays") from error
+    absent = [name for name in ("weights_", "means_", "covariances_") if name not in arrays]
+    if absent:
+        raise StopError(f"{path} holds no {absent[0]}", hint="save weights_, means_ and covariances_ with numpy.savez")
+    strange = [name for name in ("weights_", "means_", "covariances_") if arrays[name].dtype.kind not in "fiu"]
+    if strange or arrays["means_"].ndim != 2:
+        raise StopError(
+            f"{path}: {(strange or ['means_'])[0]} is not an array of numbers of the right shape",
+            hint="means_ is (components, columns), weights_ and covariances_ go with it",
+        )
+    params = MixtureParameters.from_covariances(
+        arrays["weights_"], arrays["means_"], arrays["covariances_"], _covariance_type(arrays)
+    )
+    fields = tuple(str(name) for name in arrays.get("fields", [f"x{j}" for j in range(params.n_features)]))
+    if len(fields) != params.n_features:
+        raise StopError(f"{path} names {len(fields)} fields for {params.n_features} features")
+    return params, fields
+
+
+def _covariance_type(arrays: Arrays) -> str:
+    if "covariance_type" in arrays:
+        return str(arrays["covariance_type"])
+    shape, K, d = arrays["covariances_"].shape, *arrays["means_"].shape
+    fitting = {"full": (K, d, d), "tied": (d, d), "diag": (K, d), "spherical": (K,)}
+    kinds = [kind for kind, expected in fitting.items() if shape == expected]
+    if len(kinds) != 1:
+        raise StopError(
+            f"covariances_ of shape {shape} could be {' or '.join(kinds) or 'of no type'}",
+            hint="add an array covariance_type: full, tied, diag or spherical",
+        )
+    return kinds[0]
+
+
+def _view(location: Floats, scale: Floats) -> View:
+    return View(location, scale, scale, np.inf)
+
+
+def _numeric(member: Member, done: str) -> None:
+    if member.view.categories:
+        raise DetectorError(
+            f"a model with categories (column {member.view.categories[0].column}) cannot be {done}",
+            hint="use a model of numeric columns",
+        )

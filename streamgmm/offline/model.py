@@ -1,0 +1,169 @@
+"""A detector out of a snapshot, with what it takes to score as the daemon would; nothing learns here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamgmm.detector.committee import Detector
+from streamgmm.detector.member import select
+from streamgmm.engine.calibration import Calibration
+from streamgmm.engine.settings import EngineSettings
+from streamgmm.engine.state import State
+from streamgmm.engine.verdicts import Output, score
+from streamgmm.errors import SnapshotError, StopError
+from streamgmm.features import Pipeline
+from streamgmm.records import as_features
+from streamgmm.snapshots import SnapshotStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from streamgmm.detector.member import Member
+    from streamgmm.records import Json, ScoredBatch
+    from streamgmm.snapshots import Snapshot
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a snapshot knows of a detector.
+
+    Attributes
+    ----------
+    name
+        Of the snapshot.
+    fields, columns
+        What goes in, and what is scored after the derived columns.
+    features
+        Declarations of the derived columns.
+    window_rows
+        Rows that it remembers.
+    """
+
+    name: str
+    created: str
+    detector: Detector
+    calibration: Calibration
+    fields: tuple[str, ...]
+    columns: tuple[str, ...]
+    features: Sequence[Mapping[str, Json]]
+    window_rows: int
+
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot) -> Model:
+        """Take the detector out of a snapshot.
+
+        Raises
+        ------
+        SnapshotError
+            It has none: the daemon that wrote it was still warming up.
+        """
+        arrays = select(snapshot.arrays, "engine.")
+        detector = select(arrays, "detector.")
+        if not detector:
+            raise SnapshotError(
+                f"snapshot {snapshot.name} holds no model: it was written before the first fit",
+                hint="let the daemon see learning.min_records rows",
+            )
+        manifest, recent = snapshot.manifest, arrays["calibration.recent"]
+        return cls(
+            name=snapshot.name,
+            created=manifest["created"],
+            detector=Detector.from_arrays(detector),
+            calibration=Calibration.of(max(1, len(recent)), recent, float(manifest["engine"]["log_gain"])),
+            fields=tuple(manifest["fields"]),
+            columns=tuple(manifest["columns"]),
+            features=manifest["features"],
+            window_rows=len(arrays["window.t"]),
+        )
+
+    def member(self, name: str | None = None) -> Member:
+        """Return a member by its name, the first one unless told.
+
+        Raises
+        ------
+        SnapshotError
+            There is none of that name.
+        """
+        members = {member.name: member for member in self.detector.members}
+        if name is None:
+            return self.detector.members[0]
+        if name not in members:
+            raise SnapshotError(
+                f"there is no member {name!r} in snapshot {self.name}", hint=f"it has {', '.join(members)}"
+            )
+        return members[name]
+
+    def derive(self, X: ArrayLike) -> Floats:
+        """Return the columns (n, len(columns)) of rows X (n, len(fields)), as of a stream that begins with them.
+
+        Raises
+        ------
+        DetectorError
+            Wrong shape, or ±Inf.
+        """
+        return Pipeline.build(self.features, self.fields).apply(as_features(X, len(self.fields)))
+
+    def score(self, X: ArrayLike, target_rate: float) -> ScoredBatch:
+        """Score rows (n, len(fields)) against the detector and the calibration as they were saved."""
+        columns = self.derive(X)
+        settings = EngineSettings(names=self.columns, target_rate=target_rate)
+        state, out = State.fresh(settings), Output(len(columns))
+        state.calibration = self.calibration
+        complete = np.logical_not(np.isnan(columns).any(axis=1))
+        score(state, self.detector, settings, columns, complete, slice(0, len(columns)), out)
+        return out.batch(len(columns))
+
+
+def open_model(directory: Path | str, name: str | None = None) -> Model:
+    """Return the model of a folder of snapshots: the newest intact one, or one by its name.
+
+    Raises
+    ------
+    SnapshotError
+        There is none, or it is damaged.
+    """
+    store = existing(directory)
+    snapshot = store.newest() if name is None else store.load(name)
+    if snapshot is None:
+        raise SnapshotError(f"every snapshot in {directory} is damaged", hint="streamgmm model verify says how")
+    return Model.from_snapshot(snapshot)
+
+
+def existing(directory: Path | str) -> SnapshotStore:
+    """Return the store of a folder that holds snapshots.
+
+    Raises
+    ------
+    SnapshotError
+        It holds none.
+    """
+    store = SnapshotStore(directory)
+    if not store.names():
+        raise SnapshotError(
+            f"there is no snapshot in {Path(directory)}", hint="name a daemon's state.dir, or what streamgmm fit wrote"
+        )
+    return store
+
+
+def new_store(directory: Path | str) -> SnapshotStore:
+    """Return the store of a folder that holds no snapshot yet.
+
+    Raises
+    ------
+    StopError
+        It does: what a daemon has learnt is not replaced by accident.
+    """
+    store = SnapshotStore(directory)
+    if store.names():
+        raise StopError(
+            f"there are snapshots in {Path(directory)}", hint="name another folder, or move what is there away"
+        )
+    return store
