@@ -1,9 +1,10 @@
-"""Tables that the offline commands read: .npz, .csv with a header, .jsonl."""
+"""Tables that the offline commands read and write: .npz, .csv with a header, .jsonl."""
 
 from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ import numpy as np
 from streamgmm.errors import StopError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import Any
 
     from numpy.typing import NDArray
+
+    from streamgmm.records import Json
 
     Floats = NDArray[np.float64]
 
@@ -53,11 +57,78 @@ def read_table(path: Path) -> Table:
         table = reader(path)
     except OSError as error:
         raise StopError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError) as error:
-        raise StopError(f"{path}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise StopError(f"{path}: {error}", hint="it should hold rows of numbers under names") from error
     if table.X.ndim != 2:
         raise StopError(f"{path}: X is {table.X.ndim}-D", hint="X has a row per record and a column per field")
     return table
+
+
+def write_rows(path: Path, table: Table) -> None:
+    """Write X and the fields' names of a table, so that `read_table` gives them back.
+
+    Raises
+    ------
+    StopError
+        Another ending, or a place that cannot be written.
+    """
+    if path.suffix == ".npz":
+        write_columns(path, {"X": table.X, "fields": np.array(table.fields)})
+    else:
+        write_columns(path, dict(zip(table.fields, table.X.T, strict=True)))
+
+
+def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by name; in .csv and .jsonl they are columns (n,), and NaN is an empty cell or null.
+
+    Raises
+    ------
+    StopError
+        Another ending, or a place that cannot be written.
+    """
+    checked_output(path)
+    try:
+        _WRITERS[path.suffix](path, columns)
+    except OSError as error:
+        raise StopError(f"{path}: {error.strerror}") from error
+
+
+def checked_output(path: Path) -> Path:
+    """Return a path that can be written as a table by its ending: to be asked before the work, not after it.
+
+    Raises
+    ------
+    StopError
+        Another ending, or no such folder.
+    """
+    if path.suffix not in _WRITERS:
+        raise StopError(f"{path}: cannot write files ending in {path.suffix!r}", hint=f"use {', '.join(_WRITERS)}")
+    if not path.parent.is_dir():
+        raise StopError(f"{path}: there is no folder {path.parent}", hint="make it first")
+    return path
+
+
+def _write_npz(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    np.savez(path, allow_pickle=False, **columns)
+
+
+def _write_csv(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        rows.writerows(_values(columns, ""))
+
+
+def _write_jsonl(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in _values(columns, None):
+            file.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")
+
+
+def _values(columns: Mapping[str, NDArray[Any]], missing: str | None) -> Iterator[tuple[Json, ...]]:
+    """Yield rows of plain values; NaN becomes `missing`."""
+    for row in zip(*(column.tolist() for column in columns.values()), strict=True):
+        yield tuple(missing if isinstance(value, float) and value != value else value for value in row)  # noqa: PLR0124  # the quickest test for NaN
 
 
 def _npz(path: Path) -> Table:
@@ -72,7 +143,9 @@ def _npz(path: Path) -> Table:
 def _csv(path: Path) -> Table:
     with path.open(newline="", encoding="utf-8") as file:
         rows = csv.reader(file)
-        header = tuple(next(rows))
+        header = tuple(next(rows, ()))
+        if not header:
+            raise ValueError("there is no header")
         X = np.array([[_number(cell) for cell in row] for row in rows], dtype=np.float64)
     return _split(X.reshape(-1, len(header)), header)
 
@@ -102,4 +175,9 @@ def _numbered(d: int) -> tuple[str, ...]:
     return tuple(f"x{j}" for j in range(d))
 
 
+_WRITERS: dict[str, Callable[[Path, Mapping[str, NDArray[Any]]], None]] = {
+    ".npz": _write_npz,
+    ".csv": _write_csv,
+    ".jsonl": _write_jsonl,
+}
 _READERS: dict[str, Callable[[Path], Table]] = {".npz": _npz, ".csv": _csv, ".jsonl": _jsonl}

@@ -1,0 +1,157 @@
+"""Look at snapshots, and exchange models as plain arrays with scikit-learn's names.
+
+An export holds weights_, means_, covariances_, precisions_cholesky_, covariance_type and fields, in the units of the
+columns; an import reads the same (the last three may be absent).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamgmm.cli._arguments import add_config, add_member, add_snapshot, read_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ACTIONS = {
+    "list": "list the snapshots of a folder, oldest first",
+    "show": "show what one snapshot holds",
+    "verify": "read every snapshot and say which are damaged",
+    "export": "write a mixture as .npz, in the units of the columns",
+    "import": "make a snapshot of a mixture from an .npz",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the actions and their options."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    ones = {name: actions.add_parser(name, help=text, description=f"{text}.") for name, text in ACTIONS.items()}
+    for one in ones.values():
+        one.add_argument("dir", type=Path, metavar="DIR", help="folder of snapshots")
+    for name in ("show", "export"):
+        add_snapshot(ones[name])
+        add_member(ones[name])
+    ones["export"].add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="where to")
+    ones["import"].add_argument("--arrays", type=Path, required=True, metavar="FILE.npz", help="the mixture")
+    ones["import"].add_argument(
+        "--input", type=Path, metavar="FILE", help="rows it was not fitted to: they calibrate it and fill the window"
+    )
+    add_config(ones["import"])
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "\n".join(one.format_usage().rstrip() for one in ones.values())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do one action."""
+    return _RUNS[args.action](args)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from streamgmm.errors import SnapshotError
+    from streamgmm.offline.model import existing
+
+    store = existing(args.dir)
+    current = store.current()
+    print(f"  {'snapshot':<20}{'model':<12}{'rows seen':>12}  written")
+    for name in store.names():
+        try:
+            manifest = store.manifest(name)
+        except SnapshotError as error:
+            print(f"  {name:<20}{error}")
+            continue
+        version, rows = manifest["model_version"] or "none yet", manifest["engine"]["rows_seen"]
+        print(f"{'*' if name == current else ' '} {name:<20}{version:<12}{rows:>12}  {manifest['created']}")
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from streamgmm.offline.mixtures import in_columns
+    from streamgmm.offline.model import open_model
+
+    model = open_model(args.dir, args.snapshot)
+    member = model.member(args.member)
+    mixture, params = member.mixture, in_columns(member)
+    print(f"snapshot {model.name}, written {model.created}")
+    print(f"model {model.detector.version}, members: {', '.join(m.name for m in model.detector.members)}")
+    print(f"window {model.window_rows} rows, calibration {len(model.calibration.recent)} scores")
+    print(f"fields {', '.join(model.fields)}")
+    print(f"member {member.name}: {mixture.n_components} components, {mixture.covariance_type}")
+    width = max(10, *(len(name) for name in model.columns)) + 2
+    heads = "".join(f"{f'#{k}':>24}" for k in range(mixture.n_components))
+    print(f"\n  {'':<{width}}{heads}")
+    print(f"  {'weight':<{width}}" + "".join(f"{weight:>20.4f}" for weight in params.weights))
+    stddevs = np.sqrt(np.einsum("kii->ki", params.full_covariances()))
+    for j, name in enumerate(model.columns):
+        cells = (f"{m:.5g} ± {s:.3g}" for m, s in zip(params.means[:, j], stddevs[:, j], strict=True))
+        print(f"  {name:<{width}}" + "".join(f"{cell:>24}" for cell in cells))
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from streamgmm.errors import SnapshotError
+    from streamgmm.offline.model import existing
+
+    store, damaged = existing(args.dir), 0
+    for name in store.names():
+        try:
+            store.verify(name)
+        except SnapshotError as error:
+            damaged += 1
+            print(f"{name}  {error}")
+        else:
+            print(f"{name}  intact")
+    return 1 if damaged else 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from streamgmm.cli._files import checked_output, write_columns
+    from streamgmm.errors import StopError
+    from streamgmm.offline.mixtures import to_export
+    from streamgmm.offline.model import open_model
+
+    if checked_output(args.output).suffix != ".npz":
+        raise StopError(f"{args.output}: a model is exported as .npz")
+    model = open_model(args.dir, args.snapshot)
+    arrays = to_export(model.member(args.member), model.columns)
+    write_columns(args.output, arrays)
+    K, d = arrays["means_"].shape
+    print(f"{args.output}: {K} components of {d} columns, {arrays['covariance_type']}, from snapshot {model.name}")
+    return 0
+
+
+def _import(args: argparse.Namespace) -> int:
+    from streamgmm.cli._files import read_table
+    from streamgmm.offline import history
+    from streamgmm.offline.mixtures import read_export
+    from streamgmm.offline.model import new_store
+
+    config = read_config(args.config)
+    params, fields = read_export(args.arrays)
+    fields = history.inputs(config, fields)
+    X, t = None, None
+    if args.input:
+        table = read_table(args.input).take(fields)
+        X, t = table.X, table.t
+    fitted = history.adopt(config, params, fields, X, t)
+    store = new_store(args.dir)
+    with store.lock():
+        name = store.save(fitted.snapshot(datetime.now(UTC).isoformat()))
+    print(f"{store.directory}: snapshot {name}, {params.n_components} components, {params.covariance_type}")
+    if X is None:
+        print("not calibrated: p-values are 1 until rows have been scored; --input calibrates it", file=sys.stderr)
+    return 0
+
+
+_RUNS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "list": _list,
+    "show": _show,
+    "verify": _verify,
+    "export": _export,
+    "import": _import,
+}

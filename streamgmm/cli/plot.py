@@ -1,0 +1,62 @@
+"""Draw a snapshot: pairs of columns with the components' ellipses at 1 and 2 standard deviations.
+
+With rows (`--input`) they are drawn beneath; with another snapshot (`--before`, `--before-snapshot`) its ellipses are
+drawn dashed. Needs matplotlib: pip install 'streamgmm[plot]'.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamgmm.cli._arguments import add_member, add_model
+
+if TYPE_CHECKING:
+    import argparse
+
+MAX_COLUMNS = 6
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_model(parser)
+    add_member(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.png", help=".png, .svg or .pdf")
+    parser.add_argument("--input", type=Path, metavar="FILE", help="rows to draw as well: .npz, .csv or .jsonl")
+    parser.add_argument(
+        "--features", type=_names, metavar="a,b,c", help=f"columns to draw (default: the first {MAX_COLUMNS})"
+    )
+    parser.add_argument("--before", type=Path, metavar="DIR", help="folder of a snapshot to compare with")
+    parser.add_argument(
+        "--before-snapshot", metavar="NAME", help="of --before, or of --model without it (default: the newest intact)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw and write."""
+    from streamgmm.cli._files import read_table
+    from streamgmm.offline.mixtures import in_columns, positions
+    from streamgmm.offline.model import open_model
+    from streamgmm.plots import save
+    from streamgmm.plots.pairs import Layer, pair_plot
+
+    model = open_model(args.model, args.snapshot)
+    names = args.features or model.columns[:MAX_COLUMNS]
+    member = model.member(args.member)
+    at = positions(model.columns, names)
+    layers = [Layer(f"snapshot {model.name}", in_columns(member).marginal(at))]
+    if args.before or args.before_snapshot:
+        before = open_model(args.before or args.model, args.before_snapshot)
+        params = in_columns(before.member(args.member)).marginal(positions(before.columns, names))
+        layers.insert(0, Layer(f"before: {before.name}", params, "C1", "--"))
+    X = None
+    if args.input:
+        X = member.view.encode(model.derive(read_table(args.input).take(model.fields).X))[:, at]
+    save(pair_plot(layers, names, X), args.output)
+    left_out = len(model.columns) - len(names)
+    print(f"{args.output}: {', '.join(names)}" + (f" ({left_out} more; choose with --features)" if left_out else ""))
+    return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text.split(",")))

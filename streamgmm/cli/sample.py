@@ -1,0 +1,39 @@
+"""Draw synthetic vectors from a snapshot, in the units of the data.
+
+They are drawn of the columns that the mixture knows: where the detector derives columns, those come out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamgmm.cli._arguments import add_member, add_model, natural, positive
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_model(parser)
+    add_member(parser)
+    parser.add_argument("-n", type=positive, required=True, metavar="N", help="number of vectors")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".npz, .csv or .jsonl")
+    parser.add_argument("--seed", type=natural, default=0, help="the same seed gives the same vectors (default: 0)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw and write."""
+    import numpy as np
+
+    from streamgmm.cli._files import Table, checked_output, write_rows
+    from streamgmm.offline.mixtures import sample
+    from streamgmm.offline.model import open_model
+
+    checked_output(args.output)
+    model = open_model(args.model, args.snapshot)
+    X = sample(model.member(args.member), args.n, np.random.default_rng(args.seed))
+    write_rows(args.output, Table(X, model.columns))
+    print(f"{args.n} vectors of {len(model.columns)} columns in {args.output}")
+    return 0

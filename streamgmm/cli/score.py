@@ -1,0 +1,45 @@
+"""Score a file with a snapshot: as the daemon would at that moment, learning nothing.
+
+Derived columns start afresh with the first row. The output has one entry per input row, in order, in .npz, .csv or
+.jsonl: log_density, p_value, score, is_anomaly, model_version, and status (scored, or why not).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from streamgmm.cli._arguments import add_config, add_input, add_model, read_config
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_model(parser)
+    add_input(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".npz, .csv or .jsonl")
+    add_config(parser, ", for detection.target_rate")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score the rows and say how many were flagged."""
+    import sys
+
+    from streamgmm.cli._files import checked_output, read_table, write_columns
+    from streamgmm.cli.backtest import columns
+    from streamgmm.offline.model import open_model
+
+    config = read_config(args.config)
+    checked_output(args.output)
+    model = open_model(args.model, args.snapshot)
+    rate = config.detection.target_rate
+    scored = model.score(read_table(args.input).take(model.fields).X, rate)
+    write_columns(args.output, columns(scored))
+    n_scored = int((scored.status == 0).sum())
+    print(f"{len(scored)} rows: {n_scored} scored, {int(scored.is_anomaly.sum())} flagged; scores in {args.output}")
+    calibration = len(model.calibration.recent)
+    if calibration * rate < 1.0:
+        print(f"provisional: {calibration} scores to rank among are few for a target rate of {rate:g}", file=sys.stderr)
+    return 0

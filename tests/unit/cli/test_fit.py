@@ -1,0 +1,112 @@
+import io
+import json
+
+import numpy as np
+import pytest
+
+from streamgmm import StreamDetector, assembly, checkpoint, cli
+from streamgmm.config import parse
+from streamgmm.engine.core import Engine
+from streamgmm.offline.model import open_model
+from streamgmm.refit.runners import InlineRunner
+from streamgmm.snapshots import SnapshotStore
+
+FIELDS = ("temperature", "pressure", "flow")
+
+
+def rows(tables):
+    return np.loadtxt(tables / "history.csv", delimiter=",", skiprows=1)
+
+
+def test_the_fit_is_the_engine_s_own_first_fit(tables, fitted):
+    own = StreamDetector.from_config({}, fields=FIELDS, warm_up=2000)
+    own.process(rows(tables))
+    theirs, ours = own.engine.state, open_model(fitted)
+    assert ours.detector.version == theirs.detector.version == (1, 0)
+    assert ours.member().mixture.means == pytest.approx(theirs.detector.members[0].mixture.means, rel=1e-12)
+    assert (ours.calibration.recent == theirs.calibration.recent).all()
+    assert len(ours.calibration.recent) == 300
+    assert ours.window_rows == 1000
+
+
+def test_a_daemon_continues_from_it(tables, fitted):
+    config = parse({"codec": {"type": "json", "fields": list(FIELDS)}}, require=())
+    columns = assembly.pipeline(config, FIELDS)
+    settings = assembly.engine_settings(config, columns.names)
+    identity = assembly.identity(config, columns.names)
+    restored = checkpoint.unpack(SnapshotStore(fitted).newest(), settings, identity)
+    assert restored.covered == {}
+    engine = Engine(settings, InlineRunner(lambda: 0.0), restored.state)
+    assert engine.status().state == "serving"
+    X = rows(tables)[:700]
+    scored = engine.step(X, np.full(700, np.nan), np.arange(700, dtype=np.uint64))
+    assert (scored.status == 0).all()
+    assert engine.state.detector.version > (1, 0)
+
+
+def test_the_config_is_followed(tables, tmp_path, capsys):
+    config = {
+        "codec": {"fields": ["flow", "temperature"]},
+        "features": [{"type": "lag", "fields": ["flow"]}],
+        "model": {"n_components": 2, "covariance_type": "diag"},
+        "learning": {"window": {"records": 1500}},
+        "state": {"dir": str(tmp_path / "state")},
+    }
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    assert cli.main(["fit", "--input", str(tables / "history.csv"), "-c", str(tmp_path / "config.yaml")]) == 0
+    out = capsys.readouterr().out
+    assert "fitted to 1500 of 2000 rows\n  the newest 1500 at most (learning.window.records)" in out
+    assert "calibrated by 450 scores; a target rate of 0.001 wants 1000" in out
+    model = open_model(tmp_path / "state")
+    assert model.columns == ("flow", "temperature", "flow.lag")
+    assert (model.member().mixture.covariance_type, model.member().mixture.n_components) == ("diag", 2)
+
+
+def test_what_was_learnt_is_not_replaced(tables, fitted, capsys):
+    before = SnapshotStore(fitted).names()
+    assert cli.main(["fit", "--input", str(tables / "history.csv"), "--output", str(fitted)]) == 1
+    assert "there are snapshots in" in capsys.readouterr().err
+    assert SnapshotStore(fitted).names() == before
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "said"),
+    [
+        ("model: {n_components: 0}", 78, "n_components"),
+        ("codec: {fields: [temperature, humidity]}", 1, "no field 'humidity'"),
+        ("codec: {fields: [{name: flow, path: flow, type: category}]}", 1, "'flow' is a category"),
+    ],
+)
+def test_what_cannot_be_fitted_is_told(tables, tmp_path, capsys, config, code, said):
+    (tmp_path / "config.yaml").write_text(config)
+    arguments = ["--input", str(tables / "history.csv"), "-c", str(tmp_path / "config.yaml")]
+    assert cli.main(["fit", *arguments, "--output", str(tmp_path / "state")]) == code
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_infinite_rows_are_told(tmp_path, capsys):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    X[7, 1] = np.inf
+    np.savez(tmp_path / "rows.npz", X=X)
+    assert cli.main(["fit", "--input", str(tmp_path / "rows.npz"), "--output", str(tmp_path / "state")]) == 1
+    assert "Inf" in capsys.readouterr().err
+
+
+def test_few_rows_suffice_and_no_rows_do_not(tmp_path, capsys):
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    np.savez(tmp_path / "rows.npz", X=X)
+    assert cli.main(["fit", "--input", str(tmp_path / "rows.npz"), "--output", str(tmp_path / "a")]) == 0
+    X[3:] = np.nan
+    np.savez(tmp_path / "rows.npz", X=X)
+    assert cli.main(["fit", "--input", str(tmp_path / "rows.npz"), "--output", str(tmp_path / "b")]) == 1
+    assert "3 complete rows are too few" in capsys.readouterr().err
+
+
+def test_the_bar_shows_both_fits(tables, tmp_path, monkeypatch):
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", stream)
+    cli.main(["fit", "--input", str(tables / "history.csv"), "--output", str(tmp_path / "state")])
+    assert "fit 1 of 2, pass 1, log-likelihood -" in stream.getvalue()
+    assert "fit 2 of 2, pass 20, log-likelihood -" in stream.getvalue()
