@@ -94,7 +94,7 @@ def send_all(connection, topic, values, keys=None, timestamps=None, partitions=N
         producer.close(timeout=5)
 
 
-def read_all(connection, topic, seconds=20.0):
+def read_all(connection, topic, seconds=60.0):
     """Read a topic from its beginning to the end that it has now; in offset order per partition."""
     reader = client.consumer(connection, enable_auto_commit=False, auto_offset_reset="earliest")
     try:
@@ -112,7 +112,7 @@ def read_all(connection, topic, seconds=20.0):
         reader.close(autocommit=False, timeout_ms=1000)
 
 
-def wait_until(condition, seconds=15.0, meanwhile=lambda: time.sleep(0.02)):
+def wait_until(condition, seconds=60.0, meanwhile=lambda: time.sleep(0.02)):
     """Wait for a condition, doing something meanwhile; returns what the condition said."""
     deadline = time.monotonic() + seconds
     while not (said := condition()):

@@ -10,7 +10,7 @@
 #
 # Every start formats fresh storage, waits until the nodes answer, and prints KEY=VALUE lines.
 # Environment: KAFKA_HOME (.kafka beside this repository's files), KAFKA_DATA ($KAFKA_HOME/data), KAFKA_BASE_PORT (29092),
-# KAFKA_VERSION, KAFKA_HEAP (512m). Exit codes: 69 Maven Central does not answer, 127 java or mvn is missing.
+# KAFKA_VERSION, KAFKA_HEAP (512m). Exit codes: 69 Maven Central does not answer, 127 java, mvn or openssl is missing.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -20,7 +20,6 @@ version=${KAFKA_VERSION:-4.1.0}
 base=${KAFKA_BASE_PORT:-29092}
 heap=${KAFKA_HEAP:-512m}
 jars=$home/jars-$version
-password=store-secret
 
 say() { echo "apache_kafka.sh: $*" >&2; }
 
@@ -155,24 +154,15 @@ cluster() {
   echo "BOOTSTRAP=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))"
 }
 
-certificate() { # alias, extra options of -gencert: a key pair signed by the test authority, as PKCS12 and PEM
-  local alias=$1 store="-storepass $password -storetype PKCS12"
-  shift
-  # shellcheck disable=SC2086 # $store is options, not one word
-  {
-    keytool -genkeypair -alias "$alias" -keyalg RSA -keysize 2048 -dname "CN=$alias" -keystore "$data/$alias.p12" $store -validity 30
-    keytool -certreq -alias "$alias" -keystore "$data/$alias.p12" $store \
-      | keytool -gencert -alias ca -keystore "$data/ca.p12" $store -rfc "$@" > "$data/$alias-signed.pem"
-    cat "$data/$alias-signed.pem" "$data/ca.pem" > "$data/$alias.pem"
-    keytool -importcert -noprompt -alias ca -file "$data/ca.pem" -keystore "$data/$alias.p12" $store
-    keytool -importcert -noprompt -alias "$alias" -file "$data/$alias.pem" -keystore "$data/$alias.p12" $store
-  } 2>> "$data/keytool.log"
+authority() { # name; a second one is what an untrusted authority looks like
+  openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj "/CN=test authority $1" -keyout "$data/$1-key.pem" \
+    -out "$data/$1.pem" 2>> "$data/openssl.log"
 }
 
-authority() { # name of the file; a second one is what an untrusted authority looks like
-  keytool -genkeypair -alias ca -keyalg RSA -keysize 2048 -dname "CN=test authority" -ext bc:c -keystore "$data/$1.p12" \
-    -storepass $password -storetype PKCS12 -validity 30 2>> "$data/keytool.log"
-  keytool -exportcert -rfc -alias ca -keystore "$data/$1.p12" -storepass $password > "$data/$1.pem" 2>> "$data/keytool.log"
+certificate() { # name, subject alternative names: a key pair signed by the test authority
+  openssl req -newkey rsa:2048 -nodes -subj "/CN=$1" -keyout "$data/$1-key.pem" -out "$data/$1.csr" 2>> "$data/openssl.log"
+  openssl x509 -req -days 30 -in "$data/$1.csr" -CA "$data/ca.pem" -CAkey "$data/ca-key.pem" -CAcreateserial \
+    -extfile <(echo "subjectAltName=$2") -out "$data/$1.pem" 2>> "$data/openssl.log"
 }
 
 secure_properties() {
@@ -184,12 +174,10 @@ listeners=PLAINTEXT://127.0.0.1:$base,SASL_SSL://127.0.0.1:$((base + 1)),SSL://1
 advertised.listeners=PLAINTEXT://127.0.0.1:$base,SASL_SSL://localhost:$((base + 1)),SSL://localhost:$((base + 2))
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,SSL:SSL
-ssl.keystore.location=$data/broker.p12
-ssl.keystore.password=$password
-ssl.keystore.type=PKCS12
-ssl.truststore.location=$data/broker.p12
-ssl.truststore.password=$password
-ssl.truststore.type=PKCS12
+ssl.keystore.location=$data/broker-store.pem
+ssl.keystore.type=PEM
+ssl.truststore.location=$data/ca.pem
+ssl.truststore.type=PEM
 listener.name.ssl.ssl.client.auth=required
 sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl_ssl.plain.sasl.jaas.config=$module.plain.PlainLoginModule required user_svc="svc-secret";
@@ -201,14 +189,14 @@ P
 }
 
 secure() {
-  need keytool openssl
+  need openssl
   fresh
   authority ca
   authority stranger
   # No 127.0.0.1 among the names: connecting by address is how a test sees a host name mismatch.
-  certificate broker -ext san=dns:localhost
-  certificate client
-  openssl pkcs12 -in "$data/client.p12" -passin "pass:$password" -nocerts -nodes -out "$data/client-key.pem" 2>> "$data/keytool.log"
+  certificate broker DNS:localhost
+  certificate client DNS:client
+  cat "$data/broker-key.pem" "$data/broker.pem" "$data/ca.pem" > "$data/broker-store.pem"
   secure_properties > "$data/node1.properties"
   storage format --standalone -t "$(cluster_id)" -c "$data/node1.properties" \
     --add-scram 'SCRAM-SHA-256=[name=svc,password=svc-secret]' --add-scram 'SCRAM-SHA-512=[name=svc,password=svc-secret]'

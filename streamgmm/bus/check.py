@@ -14,7 +14,7 @@ from streamgmm.errors import StreamgmmError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-SAMPLE_SECONDS = 5.0
+SAMPLE_SECONDS = 10.0
 # Bits of Kafka's authorized_operations; a broker that does not tell sends the smallest int32.
 RIGHTS = {"read": 1 << 3, "write": 1 << 4}
 NOT_TOLD = -(1 << 31)

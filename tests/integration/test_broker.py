@@ -35,7 +35,7 @@ def consumer(kafka):
         client.call_with_budget(one.close, autocommit=False, timeout_ms=500)
 
 
-def poll_until(consumer, condition, seconds=15.0):
+def poll_until(consumer, condition, seconds=60.0):
     return wait_until(condition, seconds, meanwhile=lambda: consumer.poll(timeout_ms=100))
 
 
@@ -183,7 +183,7 @@ def test_members_must_agree_on_an_assignor(make_topic, consumer, group):
 
 def test_a_static_member_comes_back_to_its_partitions(make_topic, consumer, group):
     topic = make_topic(4)
-    stays = consumer(group_id=group, group_instance_id="stays", **QUICK)
+    stays = consumer(group_id=group, group_instance_id="stays", session_timeout_ms=20_000, heartbeat_interval_ms=300)
     stays.subscribe([topic])
     poll_until(stays, stays.assignment)
     leaves = consumer(group_id=group, group_instance_id="leaves", session_timeout_ms=20_000)

@@ -12,7 +12,7 @@ from streamgmm.errors import ConfigError, RetryableError, StopError
 from streamgmm.records import OutputRecord
 from streamgmm.sinks.kafka import KafkaSinkSettings, build
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 QUICK = {"bootstrap_timeout_ms": 2500}
 
