@@ -312,7 +312,7 @@ class GaussianMixture:
         params: MixtureParameters | None = None
         if resp is not None:
             stats = moments(standardised(X)[0], resp, self.covariance_type, weights)
-            params = m_step(stats, self.covariance_type, Protection(reg_covar=self.reg_covar))
+            params = m_step(stats, self.covariance_type, self._protection())
         w = params.weights if self.weights_init is None and params else np.asarray(self.weights_init, dtype=np.float64)
         means = params.means if self.means_init is None and params else np.asarray(self.means_init, dtype=np.float64)
         if self.precisions_init is None and params is not None:

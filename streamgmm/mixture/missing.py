@@ -28,7 +28,17 @@ def fill_log_density(params: MixtureParameters, X: Floats, out: Floats, *, invar
     rows = _not_finite(X)
     part = np.ascontiguousarray(X[rows])
     densities = np.empty(len(rows))
-    missing_kernels.log_sums(_joint(params, part, invariant=invariant), densities)
+    large, rest = ([], np.arange(len(rows))) if invariant else _large_groups(params, part)
+    for group_rows, observed in large:
+        marginal, x = params.marginal(observed), np.ascontiguousarray(part[group_rows][:, observed])
+        found = np.empty(len(x))
+        kernels.score(marginal.packed.kind, x, *marginal.packed[1:], found)
+        densities[group_rows] = found
+    if len(rest):
+        found = np.empty(len(rest))
+        missing_kernels.log_sums(_joint(params, np.ascontiguousarray(part[rest]), invariant=True), found)
+        densities[rest] = found
+    densities[np.isinf(part).any(axis=1)] = -np.inf
     out[rows] = densities
 
 
@@ -94,32 +104,35 @@ def _joint(params: MixtureParameters, X: Floats, *, invariant: bool = False) -> 
         order = np.arange(len(X), dtype=np.intp)
         missing_kernels.joint_missing_axes(X, absent, order, params.means, _variances(params), log_weights, out)
     else:
-        order, starts = group(absent)
-        if not invariant:
-            order, starts = _score_large_groups(params, X, absent, order, starts, out)
+        large, rest = ([], np.arange(len(X))) if invariant else _large_groups(params, X)
+        for rows, observed in large:
+            marginal, x = params.marginal(observed), np.ascontiguousarray(X[rows][:, observed])
+            found = np.empty((len(x), params.n_components))
+            kernels.joint(marginal.packed.kind, x, *marginal.packed[1:], found)
+            out[rows] = found
+        order, starts = group(absent[rest])
+        order = rest[order]
         if len(order):
             missing_kernels.joint_missing(X, absent, order, starts, params.means, _stack(params), log_weights, out)
     out[np.isinf(X).any(axis=1)] = -np.inf
     return out
 
 
-def _score_large_groups(
-    params: MixtureParameters, X: Floats, absent: Flags, order: Ints, starts: Ints, out: Floats
-) -> tuple[Ints, Ints]:
-    """Score large groups with the blocked kernel on their marginal mixture; return order and starts of the others."""
-    rest = [np.empty(0, np.intp)]
+def _large_groups(params: MixtureParameters, X: Floats) -> tuple[list[tuple[Ints, Ints]], Ints]:
+    """Return rows and observed features of the groups that pay for a blocked kernel, and the rows of all others."""
+    if params.covariance_type in {"diag", "spherical"}:
+        return [], np.arange(len(X))
+    absent = np.isnan(X)
+    order, starts = group(absent)
+    large, rest = [], [np.empty(0, np.intp)]
     for start, end in pairwise(starts):
         rows = order[start:end]
         observed = np.flatnonzero(~absent[rows[0]])
-        if len(rows) < LARGE_GROUP or not observed.size:
+        if len(rows) >= LARGE_GROUP and observed.size:
+            large.append((rows, observed))
+        else:
             rest.append(rows)
-            continue
-        marginal = params.marginal(observed)
-        part = np.ascontiguousarray(X[rows][:, observed])
-        joint = np.empty((len(rows), params.n_components))
-        kernels.joint(marginal.packed.kind, part, *marginal.packed[1:], joint)
-        out[rows] = joint
-    return np.concatenate(rest), np.cumsum([len(rows) for rows in rest], dtype=np.intp)
+    return large, np.concatenate(rest)
 
 
 def _not_finite(X: Floats) -> Ints:

@@ -162,10 +162,15 @@ def test_a_changed_helper_invalidates_the_cache(tmp_path):
         shutil.copy(source / name, package)
     shutil.copytree(source / "mixture", package / "mixture", ignore=shutil.ignore_patterns("__pycache__"))
     helper = package / "mixture" / "simd_kernels.py"
+    (package / "mixture" / "some_kernels.py").write_text(
+        "from numba.core.types import float64\n"
+        "from streamgmm.mixture.simd_kernels import kernel\n"
+        "@kernel(float64(float64))\n"
+        "def half(x): return x / 2\n"
+    )
     program = textwrap.dedent("""
-        import numpy as np
-        from streamgmm.mixture import seeding_kernels as k
-        print(sum(k.nearer.stats.cache_hits.values()), sum(k.nearer.stats.cache_misses.values()))
+        from streamgmm.mixture.some_kernels import half
+        print(sum(half.stats.cache_hits.values()), sum(half.stats.cache_misses.values()))
     """)
 
     def hits_and_misses():
