@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamgmm.stream_detector import StreamDetector
     from streamgmm.mixture.estimator import GaussianMixture
+    from streamgmm.stream_detector import StreamDetector
 
 __version__ = "0.1.0"
 __all__ = ["GaussianMixture", "StreamDetector", "__version__"]
