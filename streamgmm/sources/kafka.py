@@ -17,9 +17,10 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from streamgmm.bus import client, damage, positions
 from streamgmm.bus.blocks import Carry, batch_of, size_of
 from streamgmm.bus.membership import Membership, kafkas
+from streamgmm.bus.rejoin import finish_join
 from streamgmm.errors import ConfigError, RetryableError, StopError, StreamgmmError
 from streamgmm.records import RecordBatch
-from streamgmm.sources import Resume, Start, start_at
+from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 5.0
-COMMIT_SECONDS = 10.0
 # A heartbeat is due three times in a session, but no more often than Kafka's default.
 MAX_HEARTBEAT_MS = 3000
 
@@ -190,6 +190,7 @@ class KafkaSource:
         # poll cuts by rows only; the mean size of the last records turns bytes into rows, so that little is carried.
         rows = min(self._settings.batch_rows, int(self._settings.batch_bytes / self._mean_size))
         fetched: Mapping[object, list[object]] = {}
+        finish_join(self._consumer)
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max(rows, 1))
         except damage.DamagedBatchError as error:
@@ -284,12 +285,12 @@ class KafkaSource:
         """Note what delivery has flushed; it is committed when the partition is revoked or the source closes."""
         self._group().flushed(offsets)
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+    def commit(self, offsets: Mapping[TopicPartition, int], timeout: float = COMMIT_TIMEOUT) -> bool:
         """Store flushed offsets; False when one is not ours any more, or the group did not take them (yet)."""
         if self._consumer is None:
             return False
         try:
-            return self._group().commit(offsets, COMMIT_SECONDS)
+            return self._group().commit(offsets, timeout)
         except errors.KafkaError as error:
             raise client.translate(error, "commit") from error
 
