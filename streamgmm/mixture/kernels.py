@@ -313,6 +313,32 @@ def score_lanes(X, lanes, out):
         out[p] = top + math.log(s1) if s1 > 0.0 else -np.inf
 
 
+@kernel(types.void(types.intp, ROWS, _1D, _1D, _1D, _1D))
+def score_few(kind, X, means, factors, constants, out):
+    """Write log p(x), diag and spherical, SIMD over features: for fewer rows than a block is worth."""
+    n, d = X.shape
+    K = constants.size
+    flat, lp, whole = X.reshape(-1), np.empty(K), d - d % WIDTH
+    for p in range(n):
+        top = LOWEST
+        for k in range(K):
+            q = splat(0.0)
+            rest = 0.0
+            for i in range(0, whole, WIDTH):
+                e = sub(load(flat, p * d + i), load(means, k * d + i))
+                w = load(factors, k * d + i) if kind == DIAG else splat(factors[k])
+                q = fma(mul(e, e), w, q)
+            for i in range(whole, d):
+                e1 = X[p, i] - means[k * d + i]
+                rest += e1 * e1 * (factors[k * d + i] if kind == DIAG else factors[k])
+            lp[k] = constants[k] - 0.5 * (total(q) + rest)
+            top = max(top, lp[k])
+        s = 0.0
+        for k in range(K):
+            s += math.exp(lp[k] - top)
+        out[p] = top + math.log(s) if s > 0.0 else -np.inf
+
+
 @kernel(types.void(_3D, _2D))
 def pack_rows(U, out):
     """Pack upper factors (K, d, d) as `_triangular_tile` reads them."""

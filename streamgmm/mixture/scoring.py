@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-# Below this many rows a vector of components beats a vector of samples (measured crossover: 4 to 8).
+# Below this many rows a vector of components (of features) beats a vector of samples (measured crossover: 4 to 8).
 FEW_ROWS = 6
 
 
@@ -30,10 +30,13 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
     """
     X = as_rows(params, X)
     out = np.empty(len(X))
-    few = params.covariance_type == "full" and len(X) < FEW_ROWS and not invariant
-    if few and np.isfinite(X).all():
-        kernels.score_lanes(X, params.lanes, out)
-        return out
+    if len(X) < FEW_ROWS and not invariant and np.isfinite(X).all():
+        if params.covariance_type == "full":
+            kernels.score_lanes(X, params.lanes, out)
+            return out
+        if params.covariance_type != "tied":
+            kernels.score_few(params.packed.kind, X, *params.packed[1:], out)
+            return out
     check = kernels.score(params.packed.kind, X, *params.packed[1:], out)
     if check != check:  # noqa: PLR0124  # the quickest test for NaN
         missing.fill_log_density(params, X, out, invariant=invariant)

@@ -74,6 +74,25 @@ def check_parameters(params: Mapping[str, Any]) -> None:
 
 def as_matrix(X: Any, *, least_rows: int = 1) -> Floats:
     """Return X as finite-or-NaN C-contiguous float64 (n_samples, n_features)."""
+    if type(X) is np.ndarray and X.dtype == np.float64 and X.ndim == 2 and X.flags.c_contiguous:
+        array = X  # one row costs as little as it can
+    else:
+        array = _converted(X)
+    for count, least, word in ((array.shape[0], least_rows, "sample"), (array.shape[1], 1, "feature")):
+        if count < least:
+            raise ValueError(
+                f"Found array with {count} {word}(s) (shape={array.shape}) while a minimum of {least} is required by "
+                f"{NAME}."
+            )
+    if np.isinf(array).any():
+        raise ValueError(
+            "Input X contains infinity or a value too large for dtype('float64'). "
+            f"{NAME} takes NaN as missing, but no infinity."
+        )
+    return array
+
+
+def _converted(X: Any) -> Floats:
     if hasattr(X, "toarray"):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a dense numpy "
@@ -90,17 +109,6 @@ def as_matrix(X: Any, *, least_rows: int = 1) -> Floats:
     array = np.ascontiguousarray(array, dtype=np.float64) if array.ndim else array
     if array.ndim != 2:
         _complain_dimensions(array)
-    for count, least, word in ((array.shape[0], least_rows, "sample"), (array.shape[1], 1, "feature")):
-        if count < least:
-            raise ValueError(
-                f"Found array with {count} {word}(s) (shape={array.shape}) while a minimum of {least} is required by "
-                f"{NAME}."
-            )
-    if np.isinf(array).any():
-        raise ValueError(
-            "Input X contains infinity or a value too large for dtype('float64'). "
-            f"{NAME} takes NaN as missing, but no infinity."
-        )
     return array
 
 
