@@ -89,6 +89,7 @@ await_nodes() { # how many
 }
 
 common() { # node id, replication factor, min in-sync
+  # No retention unless a topic asks for it: tests write records with timestamps of years ago.
   cat <<P
 process.roles=broker,controller
 node.id=$1
@@ -108,6 +109,7 @@ default.replication.factor=$2
 min.insync.replicas=$3
 log.cleaner.backoff.ms=500
 log.retention.check.interval.ms=500
+log.retention.ms=-1
 P
 }
 
