@@ -22,7 +22,7 @@ from streamgmm.engine.core import Engine
 from streamgmm.errors import ConfigError, RetryableError, SnapshotError
 from streamgmm.loop import Loop
 from streamgmm.refit.runners import ThreadRunner
-from streamgmm.sources import Resume
+from streamgmm.sources import COMMIT_TIMEOUT, Resume
 from streamgmm.supervisor import Supervisor
 from streamgmm.telemetry.build import build
 from streamgmm.telemetry.http import Server
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.5
+SHORTEST_COMMIT = 0.5
 
 
 class Stop:
@@ -72,6 +73,11 @@ class Stop:
     def forced(self) -> bool:
         """Return whether anybody has asked twice."""
         return self._forced.is_set()
+
+    def left(self, budget: float) -> float:
+        """Return what is left of a stop's budget (s): all of it before anybody has asked, nothing once forced."""
+        spent = self._now() - self._since if self.requested() else 0.0
+        return 0.0 if self.forced() else max(0.0, budget - spent)
 
     def overdue(self, budget: float) -> bool:
         """Return whether the stop is forced, or has taken longer than its budget (s)."""
@@ -131,6 +137,7 @@ class _App:
             commit_interval=COMMIT_SECONDS,
             now=now,
             interrupted=lambda: stop.overdue(config.limits.shutdown / 2),
+            patience=self._patience,
         )
         self._loop = Loop(
             source=self._source,
@@ -178,13 +185,19 @@ class _App:
         self._telemetry.observe(report)
 
     def _leave(self) -> None:
-        """Flush and commit what is done, then leave the group; each inside what is left of the budget."""
-        budget = 0.0 if self._stop.forced() else self._config.limits.shutdown / 2
-        self._delivery.close(budget)
-        self._source.close(budget)
+        """Flush and commit what is done, then leave the group; each gets half of what is left of the budget."""
+        self._delivery.close(self._left() / 2)
+        self._source.close(self._left() / 2)
+
+    def _left(self) -> float:
+        return self._stop.left(self._config.limits.shutdown)
+
+    def _patience(self) -> float:
+        """Return how long a commit may take: brokers that are away must not use up the budget of a stop."""
+        return max(SHORTEST_COMMIT, min(COMMIT_TIMEOUT, self._left() / 4)) if self._stop.requested() else COMMIT_TIMEOUT
 
     def _close_runner(self) -> None:
-        if not self._runner.close(0.0 if self._stop.forced() else self._config.limits.shutdown / 4):
+        if not self._runner.close(self._left() / 2):
             log.warning("a refit was still running at the stop; it is abandoned")
 
     def _restore(self) -> Restored | None:

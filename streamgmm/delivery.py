@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from streamgmm.errors import StopError
 from streamgmm.records import Event
+from streamgmm.sources import COMMIT_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +41,8 @@ class Delivery:
         Monotonic seconds.
     interrupted
         Asked while a sink is stuck: True gives up (the rows stay uncommitted and are read again).
+    patience
+        Seconds that a commit may take now: less and less while a stop uses up its budget.
     """
 
     def __init__(
@@ -50,12 +53,14 @@ class Delivery:
         commit_interval: float,
         now: Callable[[], float],
         interrupted: Callable[[], bool] = lambda: False,
+        patience: Callable[[], float] = lambda: COMMIT_TIMEOUT,
     ) -> None:
         self._source = source
         self._outlets = outlets
         self._interval = commit_interval
         self._now = now
         self._interrupted = interrupted
+        self._patience = patience
         self._flushed: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._last_commit = now()
@@ -102,7 +107,7 @@ class Delivery:
         self._last_commit = self._now()
         if not due or not self._outlets:
             return
-        accepted = self._source.commit(due)
+        accepted = self._source.commit(due, self._patience())
         self._events.append(Event("commit", {"outcome": "ok" if accepted else "refused"}))
         if accepted:
             self._committed |= due
@@ -126,8 +131,8 @@ class Delivery:
 
     def close(self, timeout: float) -> None:
         """Commit, and close every sink inside the time."""
-        self.commit()
         deadline = self._now() + timeout
+        self.commit()
         for outlet in self._outlets:
             outlet.sink.close(max(0.0, deadline - self._now()))
 

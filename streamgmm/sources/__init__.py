@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from streamgmm.records import Position, Rebalance, RecordBatch, TopicPartition
 
+COMMIT_TIMEOUT = 5.0
+
 
 class Resume(NamedTuple):
     """What a snapshot covers, and how far back a restart may replay (records per partition)."""
@@ -62,8 +64,11 @@ class Source(Protocol):
     def flushed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Note offsets that delivery has flushed: when a partition is revoked, these are committed at once."""
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
-        """Store offsets that delivery has flushed; False when the group refused (we no longer own them)."""
+    def commit(self, offsets: Mapping[TopicPartition, int], timeout: float = COMMIT_TIMEOUT) -> bool:
+        """Store offsets that delivery has flushed, within `timeout` seconds.
+
+        False when the group refused (we no longer own them) or did not answer in time.
+        """
 
     def pause(self) -> None:
         """Stop fetching but stay in the group; `poll` returns nothing until `resume`."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from streamgmm.errors import ConfigError, StopError
 from streamgmm.records import ByteColumn, Rebalance, RecordBatch, TopicPartition
-from streamgmm.sources import Resume, Start, start_at
+from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
 from streamgmm.sources._csv import as_json, cells
 from streamgmm.sources._offsets import read_offset, write_offset
 
@@ -110,7 +110,11 @@ class FileSource:
     def flushed(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Do nothing: a file is never revoked."""
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+    def commit(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        timeout: float = COMMIT_TIMEOUT,  # noqa: ARG002 - nothing here can take long
+    ) -> bool:
         """Store the offset, durably."""
         if self._partition in offsets:
             write_offset(self._offsets, self._path.name, offsets[self._partition])

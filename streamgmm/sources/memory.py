@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.records import ByteColumn, Rebalance, RecordBatch
-from streamgmm.sources import Resume, Start, start_at
+from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
 from streamgmm.sources._memory_log import ABORT, LOST, PAUSE, AbortError, Assign, Gap, Item, MemoryLog, Record, Revoke
 
 if TYPE_CHECKING:
@@ -122,7 +122,11 @@ class MemorySource:
         """Note what delivery has flushed: committed at once when a partition is revoked, and not when it is lost."""
         self._flushed |= offsets
 
-    def commit(self, offsets: Mapping[TopicPartition, int]) -> bool:
+    def commit(
+        self,
+        offsets: Mapping[TopicPartition, int],
+        timeout: float = COMMIT_TIMEOUT,  # noqa: ARG002 - nothing here can take long
+    ) -> bool:
         """Store offsets; refused as a whole when one of the partitions is no longer ours."""
         return all(tp in self._position for tp in offsets) and self._log.commit(offsets)
 
