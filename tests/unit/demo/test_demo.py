@@ -85,9 +85,10 @@ def test_ctrl_c_leaves_nothing_behind(demo, moment, until):
         threading.Event().wait(moment)
     running.interrupt()
     output, _ = running.process.communicate(timeout=60)
-    # Before the command line is up, Python itself dies of the signal; afterwards it is an exit code.
-    assert running.process.returncode in {130, -signal.SIGINT}
+    # Before the command line is up, Python itself dies of it: by the signal, or with 1 while it imports `site`.
+    assert running.process.returncode != 0
     if isinstance(moment, str):
+        assert running.process.returncode == 130
         assert "Traceback" not in output
     assert until(lambda: not running.left(), 10), running.left()
 
