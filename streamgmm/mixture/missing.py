@@ -112,7 +112,9 @@ def _joint(params: MixtureParameters, X: Floats, *, invariant: bool = False) -> 
             out[rows] = found
         order, starts = group(absent[rest])
         order = rest[order]
-        if len(order):
+        if params.covariance_type == "full":
+            missing_kernels.joint_missing_lanes(X, absent, order, starts, *params.covariance_lanes, out)
+        else:
             missing_kernels.joint_missing(X, absent, order, starts, params.means, _stack(params), log_weights, out)
     out[np.isinf(X).any(axis=1)] = -np.inf
     return out

@@ -14,8 +14,9 @@ import math
 import numpy as np
 from numba.core import types
 
+from streamgmm.mixture import simd_kernels as simd
 from streamgmm.mixture.kernels import LOWEST, ROWS
-from streamgmm.mixture.simd_kernels import device, kernel
+from streamgmm.mixture.simd_kernels import WIDTH, add, device, div, fma, kernel, load, mul, splat, store, sub
 
 _1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 _INTS = types.intp[::1]
@@ -84,6 +85,49 @@ def joint_missing(X, missing, order, starts, means, covariances, log_weights, ou
                 for a in range(m):
                     y[a] = X[row, observed[a]] - means[k, observed[a]]
                 out[row, k] = log_weights[k] - m * _HALF_LOG_2PI - half - 0.5 * _solve(L, m, y)
+
+
+@kernel(types.void(ROWS, _FLAGS, _INTS, _INTS, _1D, _1D, _1D, _2D))
+def joint_missing_lanes(X, missing, order, starts, means, covariances, log_weights, out):
+    """As `joint_missing` for full covariances, a vector of components at a time.
+
+    means (d, padded), covariances (d (d + 1) / 2, padded) and log_weights (padded,) are flat, padded to whole vectors.
+    """
+    d, K = X.shape[1], out.shape[1]
+    padded = log_weights.size
+    L, y, lanes = np.empty(d * (d + 1) // 2 * WIDTH), np.empty(d * WIDTH), np.empty(WIDTH)
+    observed, absent = np.empty(d, np.intp), np.empty(d, np.intp)
+    for g in range(starts.size - 1):
+        m = _observed(missing, order[starts[g]], observed, absent)
+        for k in range(0, padded, WIDTH):
+            twice = splat(0.0)
+            for a in range(m):
+                i, row = observed[a], a * (a + 1) // 2
+                for b in range(a + 1):
+                    column = b * (b + 1) // 2
+                    s = load(covariances, (i * (i + 1) // 2 + observed[b]) * padded + k)
+                    for t in range(b):
+                        s = sub(s, mul(load(L, (row + t) * WIDTH), load(L, (column + t) * WIDTH)))
+                    if a == b:
+                        twice = add(twice, simd.log(s))
+                        # The reciprocal: everything that follows divides by it.
+                        store(L, (row + a) * WIDTH, div(splat(1.0), simd.sqrt(s)))
+                    else:
+                        store(L, (row + b) * WIDTH, mul(s, load(L, (column + b) * WIDTH)))
+            constant = sub(load(log_weights, k), mul(splat(0.5), twice))
+            for p in range(starts[g], starts[g + 1]):
+                q = splat(0.0)
+                for a in range(m):
+                    i, row = observed[a], a * (a + 1) // 2
+                    s = sub(splat(X[order[p], i]), load(means, i * padded + k))
+                    for t in range(a):
+                        s = sub(s, mul(load(L, (row + t) * WIDTH), load(y, t * WIDTH)))
+                    s = mul(s, load(L, (row + a) * WIDTH))
+                    store(y, a * WIDTH, s)
+                    q = fma(s, s, q)
+                store(lanes, 0, fma(splat(-0.5), q, constant))
+                for c in range(min(WIDTH, K - k)):
+                    out[order[p], k + c] = lanes[c] - m * _HALF_LOG_2PI
 
 
 @kernel(types.void(ROWS, _FLAGS, _INTS, _2D, _2D, _1D, _2D))

@@ -192,6 +192,21 @@ class MixtureParameters:
         lanes[-1, :K] = self.log_normalizers
         return lanes.ravel()
 
+    @cached_property
+    def covariance_lanes(self) -> tuple[Floats, Floats, Floats]:
+        """Full means, covariances and log weights over padded components (`missing_kernels.joint_missing_lanes`)."""
+        K, d = self.means.shape
+        rows, columns = np.tril_indices(d)
+        padded = -(-K // WIDTH) * WIDTH
+        means, log_weights = np.zeros((d, padded)), np.zeros(padded)
+        # Identity where there is no component: its factor must exist.
+        covariances = np.tile((rows == columns).astype(np.float64)[:, None], padded)
+        means[:, :K] = self.means.T
+        covariances[:, :K] = self.covariances[:, rows, columns].T
+        with np.errstate(divide="ignore"):
+            log_weights[:K] = np.log(self.weights)
+        return means.ravel(), covariances.ravel(), log_weights
+
 
 def count_parameters(n_components: int, n_features: int, covariance_type: str) -> int:
     """Return the number of free parameters of a mixture."""
