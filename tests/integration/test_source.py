@@ -528,6 +528,15 @@ class TestFaults:
         assert rows[0][0] == 10
         assert wait_until(lambda: source.commit({TopicPartition("t", 0): 11}), meanwhile=lambda: source.poll(0.1))
 
+    def test_a_commit_keeps_its_time_when_the_broker_hangs(self, broker, connection, sources):
+        send_all(connection, "t", numbers(10))
+        source = sources(connection, "t", "g")
+        _, next_offsets = read(source, 10)
+        broker.faults.slow("OffsetCommit", 30)
+        begun = time.monotonic()
+        assert not source.commit(next_offsets, 0.5)
+        assert time.monotonic() - begun < 2.5
+
     def test_a_close_keeps_its_budget_when_the_broker_is_away(self, broker, connection, sources):
         send_all(connection, "t", numbers(10))
         source = sources(connection, "t", "g")
