@@ -1,7 +1,10 @@
 """Daemons that are killed, that come back, that share a topic, and a broker that goes away: nothing may be lost."""
 
+import os
+import signal
 import socket
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -16,6 +19,7 @@ pytestmark = pytest.mark.integration
 PARTITIONS = 4
 QUICK = {"session_timeout_ms": 6000, "heartbeat_interval_ms": 1000}
 ALL = {"emit": "all"}
+SLACK = 6.0
 
 
 @pytest.fixture
@@ -170,3 +174,22 @@ def test_a_broker_that_goes_away_and_comes_back_costs_nothing(tmp_path, group):
             assert daemon.running()
             each_row_came_out(site)
             assert daemon.terminate() == 143
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_sigterm_without_a_broker_ends_inside_the_budget(tmp_path, group, signals):
+    budget = 6.0
+    with Broker() as broker, Site(Kafka("embedded", broker.bootstrap_servers), tmp_path, ("in", "out"), group) as site:
+        site.send_rows(1200)
+        daemon = site.daemon(sink=ALL, limits={"shutdown": budget}).start()
+        daemon.until(lambda: daemon.version() != "0.0", what="a model serves")
+        broker.stop()
+        started = time.monotonic()
+        for _ in range(signals - 1):
+            os.kill(daemon.pid, signal.SIGTERM)
+            daemon.until(lambda: "stopping" in daemon.log(), what="it stops")
+        assert daemon.terminate(4 * budget) == 143
+        # The second signal waits for nothing. The slack is for a busy machine, and less than brokers that are away took.
+        assert time.monotonic() - started < (budget if signals == 1 else 0.0) + SLACK
+        for name in SnapshotStore(daemon.state).names():
+            SnapshotStore(daemon.state).verify(name)
