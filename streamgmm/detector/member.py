@@ -45,9 +45,9 @@ class Member:
     def explain(self, x: Floats) -> Attribution:
         """Attribute rows (n, d) to features: expected and stddev in the units of the columns.
 
-        The surprise stays per standardised unit, so that features of different units can be ranked.
+        The surprise stays per standardised unit, so that features of different units can be ranked; nothing is clipped.
         """
-        a = attribute(self.mixture, self.view.apply(x))
+        a = attribute(self.mixture, self.view.scaled(x))
         expected = a.expected * self.view.scale + self.view.location
         return Attribution(
             surprise=a.surprise,

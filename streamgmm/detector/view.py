@@ -77,9 +77,12 @@ class View:
 
     def apply(self, X: Floats) -> Floats:
         """Map columns (n, d) to features (n, d)."""
-        encoded = self.encode(X)
-        z = (encoded - self.location) / self.scale
+        z = self.scaled(X)
         return np.ascontiguousarray(np.clip(z, -self.clip, self.clip, out=z))
+
+    def scaled(self, X: Floats) -> Floats:
+        """Map columns (n, d) to features (n, d) without clipping: explanations tell the far from the very far."""
+        return np.ascontiguousarray((self.encode(X) - self.location) / self.scale)
 
     def encode(self, X: Floats) -> Floats:
         """Replace category codes by their surprise; numbers stay as they are."""

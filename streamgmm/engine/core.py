@@ -14,7 +14,7 @@ import numpy as np
 from streamgmm.detector.committee import Detector
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.learning import due_for_refit, due_for_refresh, first_fit_is_due, learn
-from streamgmm.engine.state import MemberClock, Shadow, State, StepRows
+from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
 from streamgmm.engine.verdicts import Output, name_incidents, pass_unscored, score
 from streamgmm.errors import DetectorError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from streamgmm.engine.settings import EngineSettings
     from streamgmm.refit import Runner
+    from streamgmm.refit.job import Kind
 
     Floats = NDArray[np.float64]
     Hashes = NDArray[np.uint64]
@@ -83,10 +84,8 @@ class Engine:
         self._events: list[Event] = []
         self._judged: dict[str, float] = {}
         self._described: tuple[Detector | None, tuple[MemberStatus, ...]] = (None, ())
-        if self.state.in_flight:  # the refit that a stop interrupted starts again at the next step end
-            self.state.in_flight = False
-            for clock in self.state.clocks:
-                clock.since_refit = max(clock.since_refit, *(m.refit_every for m in settings.members))
+        if self.state.flight is not None:  # a stop interrupted it: the window is still the one it was given
+            runner.submit(self._job(self.state.flight, self.state.jobs - 1))
 
     # ── scoring ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -202,7 +201,7 @@ class Engine:
 
     def _start_refit(self) -> None:
         state = self.state
-        if state.in_flight or state.shadow is not None or self._runner.busy:
+        if state.flight is not None or state.shadow is not None or self._runner.busy:
             return
         if state.detector is None:
             if first_fit_is_due(state, self.settings, self._warm_up):
@@ -214,39 +213,42 @@ class Engine:
             every = self.settings.challenger_every
             self._submit("challenger" if every and state.refits % every == 0 else "warm", due)
 
-    def _submit(self, kind: str, targets: tuple[int, ...]) -> None:
-        state, settings = self.state, self.settings
-        newest = state.window.newest()
+    def _submit(self, kind: Kind, targets: tuple[int, ...]) -> None:
+        """Start a refit. Its result is taken at the next step end or later, wherever it runs; a first fit's at once."""
+        state = self.state
         for i in targets:
-            state.clocks[i] = MemberClock(state.clocks[i].since_refresh, 0, newest)
-        job = Job(
+            state.clocks[i] = MemberClock(state.clocks[i].since_refresh, 0, state.window.newest())
+        state.flight = Flight(kind, targets)
+        self._event("refit_started", job=state.jobs, fit=kind)
+        self._runner.submit(self._job(state.flight, state.jobs))
+        state.jobs += 1
+        if kind == "first":
+            self._runner.wait()
+            self._take_result()
+
+    def _job(self, flight: Flight, number: int) -> Job:
+        state, settings = self.state, self.settings
+        return Job(
             epoch=state.epoch,
-            number=state.jobs,
-            kind=kind,  # type: ignore[arg-type]  # one of the three literals, chosen above
-            targets=targets,
-            settings=tuple(settings.members[i] for i in targets),
-            incumbents=tuple(state.detector.members[i] for i in targets) if state.detector else (),
+            number=number,
+            kind=flight.kind,
+            targets=flight.targets,
+            settings=tuple(settings.members[i] for i in flight.targets),
+            incumbents=tuple(state.detector.members[i] for i in flight.targets) if state.detector else (),
             X=state.window.rows(),
-            newest=newest,
+            newest=state.window.newest(),
             seed=settings.seed,
             deadline=settings.refit_deadline,
         )
-        state.jobs += 1
-        state.in_flight = True
-        self._event("refit_started", job=job.number, fit=kind)
-        self._runner.submit(job)
-        if kind == "first":
-            self._runner.wait()
-        self._take_result()
 
     def _take_result(self) -> None:
         """Take what the runner has, if anything: a first fit asks for promotion, any other goes into the shadow."""
-        if not self.state.in_flight:
+        if self.state.flight is None:
             return
         result = self._runner.result()
         if result is None:
             return
-        self.state.in_flight = False
+        self.state.flight = None
         for settings in result.job.settings:
             self._event("refit_fitted", {"member": settings.name}, seconds=result.seconds)
         if isinstance(result, Failure):
@@ -347,7 +349,7 @@ class Engine:
             threshold=self._threshold(),
             target_rate=settings.target_rate,
             thinning=1.0 / state.thinning.window,
-            refit_in_progress=state.in_flight,
+            refit_in_progress=state.flight is not None,
             shadow_log_density=dict(self._judged),
             members=self._described[1],
         )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from streamgmm.engine.settings import EngineSettings
     from streamgmm.records import Json
+    from streamgmm.refit.job import Kind
 
     Arrays = Mapping[str, NDArray[Any]]
     Floats = NDArray[np.float64]
@@ -52,6 +53,14 @@ class Shadow:
     members: tuple[Member, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """The refit that is under way: enough to start it again after a restart, on the same rows."""
+
+    kind: Kind
+    targets: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class MemberClock:
     """What has been learnt since a member's last refresh and refit, and the event time of the latter (s)."""
@@ -77,7 +86,7 @@ class State:
     jobs: int = 0
     refits: int = 0
     epoch: int = 0
-    in_flight: bool = False
+    flight: Flight | None = None
 
     @classmethod
     def fresh(cls, settings: EngineSettings) -> State:
@@ -117,7 +126,7 @@ class State:
             "jobs": self.jobs,
             "refits": self.refits,
             "epoch": self.epoch,
-            "in_flight": self.in_flight,
+            "flight": None if self.flight is None else [self.flight.kind, list(self.flight.targets)],
             "log_gain": self.calibration.log_gain,
             "thinning": [thinning.window, thinning.calibration, _number(thinning.rows_per_second)],
             "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
@@ -153,7 +162,10 @@ class State:
             members = tuple(Member.from_arrays(select(arrays, f"shadow{i}.")) for i in range(len(targets)))
             state.shadow = Shadow(number, kind, tuple(targets), members)
         state.step = _step(arrays, manifest["step"])
-        for name in ("rows_seen", "jobs", "refits", "epoch", "in_flight"):
+        if manifest["flight"] is not None:
+            kind, targets = manifest["flight"]
+            state.flight = Flight(kind, tuple(targets))
+        for name in ("rows_seen", "jobs", "refits", "epoch"):
             setattr(state, name, manifest[name])
         return state
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from streamgmm.engine import core
 from streamgmm.engine.core import Engine
 from streamgmm.engine.drive import drive
 from streamgmm.engine.settings import EngineSettings
@@ -119,12 +120,14 @@ def test_a_job_that_comes_to_nothing_leaves_the_incumbent(rng, change, outcome):
     assert e.state.detector.version.promotion == 1
 
 
-def test_a_candidate_that_is_worse_is_refused_by_the_shadow(rng):
+def test_a_candidate_that_is_worse_is_refused_by_the_shadow(rng, monkeypatch):
     def spoil(candidate):
         member = candidate.members[0]
         moved = replace(member, view=replace(member.view, location=member.view.location + 3.0))
         return replace(candidate, members=(moved,))
 
+    # The rows that a candidate has missed would heal it before it is judged.
+    monkeypatch.setattr(core, "warm", lambda member, *_: member)
     e = engine(Scripted(spoil))
     feed(e, rng.normal(size=(1200, 2)))
     events = e.events()
