@@ -16,6 +16,7 @@ from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.learning import due_for_refit, due_for_refresh, first_fit_is_due, learn
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
+from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
 from streamgmm.engine.verdicts import Output, name_incidents, pass_unscored, score
 from streamgmm.errors import DetectorError
 from streamgmm.records import EngineStatus, Event, MemberStatus, ScoredBatch, Version
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 MIN_SHADOW_ROWS = 20
-# Under thinning a step also ends when this share of the span has gone by, so that a stream that slows down is noticed.
-STEP_SPAN_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +136,9 @@ class Engine:
         state.step.learnt += int(learnt.sum())
         state.step.rows += len(part)
         state.rows_seen += len(part)
-        if np.isnan(state.step.started) and len(times):
-            state.step.started = float(times[0])
+        if state.thinning.calibration < 1.0:
+            state.step.started, late = self._late(times)
+            state.step.late = int(late[-1])
 
     # ── the step clock ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -147,13 +147,18 @@ class Engine:
         state = self.state
         learnt = state.thinning.enters_calibration(row_hash) & ~np.isnan(X).any(axis=1)
         end = 1 + int(np.searchsorted(np.cumsum(learnt), self._rows_missing()))
-        if state.thinning.calibration < 1.0 and len(t):
-            started = t[0] if np.isnan(state.step.started) else state.step.started
-            late = np.flatnonzero(t - started > STEP_SPAN_SHARE * self.settings.span)
-            end = min(end, 1 + int(late[0])) if len(late) else end
+        if state.thinning.calibration < 1.0:
+            over = np.flatnonzero(self._late(t)[1] >= MIN_LATE_ROWS)
+            end = min(end, 1 + int(over[0])) if len(over) else end
         if state.detector is None and self._warm_up is not None and self._warm_up > state.rows_seen:
             end = min(end, self._warm_up - state.rows_seen)
         return min(end, len(X)), end <= len(X)
+
+    def _late(self, t: Floats) -> tuple[float, NDArray[np.int64]]:
+        """Return when the running step started, and how many late rows in a row each of the rows ahead makes."""
+        step = self.state.step
+        since = started(t, step.started)
+        return since, late_rows(t, since, STEP_SPAN_SHARE * self.settings.span, step.late)
 
     def _rows_missing(self) -> int:
         """Return the learnt rows that the running step still lacks."""

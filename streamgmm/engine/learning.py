@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.thinning import elapsed
+from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, elapsed
 from streamgmm.engine.window import Block
 
 if TYPE_CHECKING:
@@ -37,10 +37,20 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
     window_full = len(state.window) >= settings.window
     state.thinning = state.thinning.follow(
         step.rows,
-        elapsed(t),
+        _seconds(step, t, settings.span),
         settings.window / settings.span if window_full else np.inf,
         state.calibration.capacity / settings.span if state.calibration.full else np.inf,
     )
+
+
+def _seconds(step: StepRows, t: Floats, span: float) -> float:
+    """Return the event time that a step took; one that time ended may have learnt too little to tell by itself.
+
+    Without this a stream that was very fast once would be thinned for good: no row learnt, nothing to measure by.
+    """
+    if step.late >= MIN_LATE_ROWS and np.count_nonzero(~np.isnan(t)) < MIN_TIMED_ROWS:
+        return STEP_SPAN_SHARE * span
+    return elapsed(t)
 
 
 def _remember(state: State, block: Block) -> None:

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class StepRows:
-    """What the running step has gathered: the learnt rows (parts of arrays), and how many rows went by."""
+    """What the running step has gathered: the learnt rows (parts of arrays), and how many rows went by.
+
+    `late`: how many of the last rows, one after the other, stood a share of the span away from the start.
+    """
 
     X: list[Floats] = field(default_factory=list)
     t: list[Floats] = field(default_factory=list)
@@ -41,6 +44,7 @@ class StepRows:
     rows: int = 0
     flags: int = 0
     started: float = float("nan")
+    late: int = 0
 
 
 @dataclass(slots=True)
@@ -131,7 +135,7 @@ class State:
             "thinning": [thinning.window, thinning.calibration, _number(thinning.rows_per_second)],
             "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
             "shadow": None if shadow is None else [shadow.number, shadow.kind, list(shadow.targets)],
-            "step": [step.learnt, step.rows, step.flags, _number(step.started)],
+            "step": [step.learnt, step.rows, step.flags, _number(step.started), step.late],
         }
 
     @classmethod
@@ -193,8 +197,8 @@ def _window(capacity: int, arrays: Arrays) -> Window:
 
 
 def _step(arrays: Arrays, numbers: list[Json]) -> StepRows:
-    learnt, rows, flags, started = numbers
-    step = StepRows(learnt=learnt, rows=rows, flags=flags, started=_nan(started))
+    learnt, rows, flags, started, late = numbers
+    step = StepRows(learnt=learnt, rows=rows, flags=flags, started=_nan(started), late=late)
     if len(arrays["step.t"]):
         step.X, step.t, step.in_window = [arrays["step.X"]], [arrays["step.t"]], [arrays["step.in_window"]]
     step.log_density = [arrays["step.log_density"]] if len(arrays["step.log_density"]) else []

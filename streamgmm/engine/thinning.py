@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     Hashes = NDArray[np.uint64]
 
 MIN_TIMED_ROWS = 20
+# Under thinning a step also ends when this share of the span has gone by, so that a stream that slows down is noticed;
+# so many rows must say so one after the other, or every wild timestamp would end a step.
+STEP_SPAN_SHARE = 0.1
+MIN_LATE_ROWS = 20
 _FULL = 2.0**64
 
 
@@ -63,6 +67,24 @@ def elapsed(t: Floats) -> float:
         return float(timed[-1] - timed[0])
     half = len(timed) // 2
     return 2.0 * float(np.median(timed[half:]) - np.median(timed[:half]))
+
+
+def started(t: Floats, already: float) -> float:
+    """Return the event time at which a step started: that of its first timed row, NaN until there is one."""
+    timed = t[~np.isnan(t)]
+    return float(timed[0]) if np.isnan(already) and len(timed) else already
+
+
+def late_rows(t: Floats, since: float, limit: float, before: int) -> NDArray[np.int64]:
+    """Return, for each row (n,), how many up to it lie more than `limit` seconds from `since`, one after the other.
+
+    `before` of them came before these rows; rows without a time neither count nor interrupt.
+    """
+    timed = ~np.isnan(t)
+    late = timed & (np.abs(t - since) > limit)
+    counted = before + np.cumsum(late)
+    interrupted: NDArray[np.int64] = np.maximum.accumulate(np.where(timed & ~late, counted, 0))
+    return counted - interrupted
 
 
 def stream_hash(name: str) -> int:
