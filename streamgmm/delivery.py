@@ -101,16 +101,20 @@ class Delivery:
         if self._now() - self._last_commit >= self._interval:
             self.commit()
 
-    def commit(self) -> None:
-        """Commit everything flushed so far. A refusal is no error: whoever owns the partition now reads it again."""
+    def commit(self) -> bool:
+        """Commit everything flushed so far; False when it was refused.
+
+        A refusal is no error: whoever owns the partition now reads it again.
+        """
         due = {tp: o for tp, o in self._flushed.items() if o > self._committed.get(tp, -1)}
         self._last_commit = self._now()
         if not due or not self._outlets:
-            return
+            return True
         accepted = self._source.commit(due, self._patience())
         self._events.append(Event("commit", {"outcome": "ok" if accepted else "refused"}))
         if accepted:
             self._committed |= due
+        return accepted
 
     def assigned(self, floors: Mapping[TopicPartition, int]) -> None:
         """Learn where newly assigned partitions are committed: nothing below is ever committed again."""

@@ -111,13 +111,19 @@ class Loop:
         return len(batch) > 0
 
     def save(self) -> bool:
-        """Commit, then save everything up to here; True when it is on disk, or when nothing is to be kept."""
+        """Commit, then save everything up to here; True when it is on disk, or when nothing is to be kept.
+
+        Nothing is saved when the commit is refused: a restart would begin at the older offsets, and the rows between
+        would be learnt twice.
+        """
         if self.save_state is None:
             return True
         with self._stage("commit"):
-            self.delivery.commit()
+            committed = self.delivery.commit()
         with self._stage("snapshot"):
-            saved = self.save_state(self.engine.promoted(), self.features.state(), dict(self.ledger.covered))
+            saved = committed and self.save_state(
+                self.engine.promoted(), self.features.state(), dict(self.ledger.covered)
+            )
         self._events.append(Event("snapshot", {"outcome": "ok" if saved else "failed"}))
         self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen
         return saved

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+# Squares of standardised values beyond this may overflow, and an explanation would hold no numbers any more.
+FARTHEST = 1e100
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A view and a mixture in it; log-densities are in the units of the columns.
@@ -45,9 +49,10 @@ class Member:
     def explain(self, x: Floats) -> Attribution:
         """Attribute rows (n, d) to features: expected and stddev in the units of the columns.
 
-        The surprise stays per standardised unit, so that features of different units can be ranked; nothing is clipped.
+        The surprise stays per standardised unit, so that features of different units can be ranked; nothing is
+        clipped but what would overflow.
         """
-        a = attribute(self.mixture, self.view.scaled(x))
+        a = attribute(self.mixture, np.clip(self.view.scaled(x), -FARTHEST, FARTHEST))
         expected = a.expected * self.view.scale + self.view.location
         return Attribution(
             surprise=a.surprise,

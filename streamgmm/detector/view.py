@@ -82,7 +82,8 @@ class View:
 
     def scaled(self, X: Floats) -> Floats:
         """Map columns (n, d) to features (n, d) without clipping: explanations tell the far from the very far."""
-        return np.ascontiguousarray((self.encode(X) - self.location) / self.scale)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray((self.encode(X) - self.location) / self.scale)
 
     def encode(self, X: Floats) -> Floats:
         """Replace category codes by their surprise; numbers stay as they are."""
@@ -95,16 +96,31 @@ class View:
 
     @classmethod
     def fit(cls, X: Floats, clip: float, category_columns: tuple[int, ...], previous: View | None = None) -> View:
-        """Fit to the window's rows, remembering the scales of the view before."""
+        """Fit to the window's rows, remembering the scales of the view before.
+
+        What is remembered is the usual scale: one wild reading would blind its column for hundreds of thousands of
+        rows after it has left the window (`test_one_wild_reading_is_forgotten_with_its_window`).
+        """
         categories = tuple(Frequencies.fit(j, X[:, j]) for j in category_columns)
         d = X.shape[1]
         blank = cls(np.zeros(d), np.ones(d), np.zeros(d), clip, categories)
-        location, spread = _moments(blank.encode(X))
-        remembered = spread if previous is None else np.maximum(FORGETTING * previous.remembered, spread)
+        encoded = blank.encode(X)
+        location, spread = _moments(encoded)
+        remembered = spread if previous is None else previous.remember(encoded, spread)
         floored = np.maximum(spread, REMEMBERED_SHARE * remembered)
         magnitude = np.maximum(np.abs(location), 1.0)
         scale = np.where(floored > CONSTANT * magnitude, floored, magnitude)
         return cls(location, scale, remembered, clip, categories)
+
+    def remember(self, encoded: Floats, spread: Floats) -> Floats:
+        """Return the larger of the remembered scale, slowly forgotten, and of the one now without wild cells."""
+        kept = FORGETTING * self.remembered
+        if (spread <= kept).all():
+            return kept
+        middle = np.median(np.where(np.isnan(encoded), self.location, encoded), axis=0)
+        alive = self.remembered > CONSTANT * np.maximum(np.abs(middle), 1.0)
+        reach = self.clip * np.where(alive, self.remembered, self.scale)
+        return np.maximum(kept, _moments(np.clip(encoded, middle - reach, middle + reach))[1])
 
     def to_arrays(self) -> dict[str, Floats]:
         """Return everything as named arrays."""
@@ -138,5 +154,6 @@ def _moments(X: Floats) -> tuple[Floats, Floats]:
     centre = np.where(seen, X, 0.0).sum(axis=0) / count
     delta = np.where(seen, X - centre, 0.0)
     shift = delta.sum(axis=0) / count
-    variance = (delta * delta).sum(axis=0) / count - shift * shift
+    with np.errstate(over="ignore", invalid="ignore"):  # not finite then, and the fit is refused
+        variance = (delta * delta).sum(axis=0) / count - shift * shift
     return centre + shift, np.sqrt(np.maximum(variance, 0.0))

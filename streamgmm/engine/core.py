@@ -164,7 +164,7 @@ class Engine:
         """Return the learnt rows that the running step still lacks."""
         missing = self.settings.step - self.state.step.learnt
         if self.state.detector is None and self._warm_up is None:
-            first = self.settings.min_records - len(self.state.window) - self.state.step.learnt
+            first = self._rows_needed()
             missing = min(missing, first) if first > 0 else missing
         return missing
 
@@ -290,11 +290,12 @@ class Engine:
         state = self.state
         if state.shadow is None or state.detector is None or not step.shadow:
             return False
-        candidate = np.concatenate(step.shadow)
-        if len(candidate) < MIN_SHADOW_ROWS or len(candidate) != len(scores):
+        shadow = state.shadow.with_scores(np.concatenate(step.shadow), scores)
+        if len(shadow.candidate) < MIN_SHADOW_ROWS:
+            state.shadow = shadow
             return False
-        shadow, state.shadow = state.shadow, None
-        verdict = judge(candidate, scores, self._threshold())
+        state.shadow = None
+        verdict = judge(shadow.candidate, shadow.incumbent, self._threshold())
         self._judged = {"candidate": verdict.candidate, "incumbent": verdict.incumbent}
         if verdict.refused is None:
             version = Version(state.detector.version.promotion + 1, 0)
@@ -331,7 +332,7 @@ class Engine:
             self.state = self.promoted()
             self._outcome("promoted", pending.targets, version=str(pending.detector.version), fit=pending.kind)
         else:
-            self._outcome("failed", pending.targets, message="the snapshot could not be written")
+            self._outcome("failed", pending.targets, message="it could not be made durable")
         self.pending = None
 
     # ── what others may know ─────────────────────────────────────────────────────────────────────────────────────
@@ -350,7 +351,7 @@ class Engine:
             version=state.detector.version if state.detector else Version(),
             state="serving" if state.detector else "warming_up",
             rows_seen=state.rows_seen,
-            rows_needed=0 if state.detector else max(0, settings.min_records - len(state.window) - state.step.learnt),
+            rows_needed=0 if state.detector else max(0, self._rows_needed()),
             threshold=self._threshold(),
             target_rate=settings.target_rate,
             thinning=1.0 / state.thinning.window,
@@ -358,6 +359,11 @@ class Engine:
             shadow_log_density=dict(self._judged),
             members=self._described[1],
         )
+
+    def _rows_needed(self) -> int:
+        if self._warm_up is not None:
+            return self._warm_up - self.state.rows_seen
+        return self.settings.min_records - len(self.state.window) - self.state.step.learnt
 
     def _threshold(self) -> float:
         calibration = self.state.calibration

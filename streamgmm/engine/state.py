@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,14 +47,27 @@ class StepRows:
     late: int = 0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Shadow:
-    """Fitted members that are being judged: they score every learnt row beside the serving ones."""
+    """Fitted members that are being judged: they score every learnt row beside the serving ones.
+
+    `candidate` and `incumbent` are the log-densities of finished steps that were too short for a verdict.
+    """
 
     number: int
     kind: str
     targets: tuple[int, ...]
     members: tuple[Member, ...]
+    candidate: Floats = field(default_factory=lambda: np.empty(0))
+    incumbent: Floats = field(default_factory=lambda: np.empty(0))
+
+    def with_scores(self, candidate: Floats, incumbent: Floats) -> Shadow:
+        """Return the shadow with the scores of a step more."""
+        return replace(
+            self,
+            candidate=np.concatenate([self.candidate, candidate]),
+            incumbent=np.concatenate([self.incumbent, incumbent]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +132,7 @@ class State:
         if self.detector is not None:
             arrays |= {f"detector.{k}": v for k, v in self.detector.to_arrays().items()}
         if self.shadow is not None:
+            arrays["shadow.scores"] = np.vstack([self.shadow.candidate, self.shadow.incumbent])
             for i, member in enumerate(self.shadow.members):
                 arrays |= {f"shadow{i}.{k}": v for k, v in member.to_arrays().items()}
         return arrays, self._manifest()
@@ -164,7 +178,7 @@ class State:
         if manifest["shadow"] is not None:
             number, kind, targets = manifest["shadow"]
             members = tuple(Member.from_arrays(select(arrays, f"shadow{i}.")) for i in range(len(targets)))
-            state.shadow = Shadow(number, kind, tuple(targets), members)
+            state.shadow = Shadow(number, kind, tuple(targets), members, *arrays["shadow.scores"])
         state.step = _step(arrays, manifest["step"])
         if manifest["flight"] is not None:
             kind, targets = manifest["flight"]

@@ -41,6 +41,8 @@ class Window:
 
     def add(self, block: Block) -> Window:
         """Return the window with a block more, and without the oldest rows beyond the capacity."""
+        if not len(block.t):
+            return self
         blocks = [*self.blocks, block]
         excess = sum(len(b.t) for b in blocks) - self.capacity
         while excess > 0:

@@ -10,7 +10,7 @@ import numpy as np
 
 from streamgmm.detector.member import Member
 from streamgmm.detector.view import View
-from streamgmm.errors import DetectorError, FitError
+from streamgmm.errors import FitError
 from streamgmm.mixture import em
 from streamgmm.mixture.em import Protection, fit
 from streamgmm.mixture.parameters import MixtureParameters
@@ -53,8 +53,8 @@ def run(job: Job, now: Clock, cancelled: Expired = lambda: False, on_pass: OnPas
         return Failure(job, "deadline", str(error), now() - start)
     except FitError as error:
         return Failure(job, "not_positive_definite", str(error), now() - start)
-    except (DetectorError, FloatingPointError, np.linalg.LinAlgError) as error:
-        return Failure(job, None, str(error), now() - start)
+    except Exception as error:  # noqa: BLE001 - a bug in a fit must cost a refit; on a worker thread it would end them all
+        return Failure(job, None, f"{type(error).__name__}: {error}", now() - start)
     for member in candidate.members:
         reason = gate(member)
         if reason is not None:
@@ -124,7 +124,7 @@ def protection(settings: MemberSettings) -> Protection:
 
 
 def rebase(mixture: MixtureParameters, old: View, new: View) -> MixtureParameters:
-    """Express a mixture in another view of the same columns (exact but for clipping and category tables)."""
+    """Express a mixture in another view of the same columns (exact but for clipping, category tables and spheres)."""
     ratio = old.scale / new.scale
     means = mixture.means * ratio + (old.location - new.location) / new.scale
     kind, covariances = mixture.covariance_type, mixture.covariances
