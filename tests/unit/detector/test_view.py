@@ -62,3 +62,34 @@ def test_arrays_bring_a_detector_back_to_the_bit(rng):
     np.testing.assert_allclose(
         detector.log_density(X), np.mean([m.log_density(X) for m in members], axis=0), rtol=1e-14
     )
+
+
+@pytest.mark.parametrize("wild", [1e4, 1e9, -1e18, 1.8e19])
+def test_one_wild_reading_is_forgotten_with_its_window(rng, wild):
+    X = rng.normal(size=(1000, 2))
+    view = View.fit(X, 30.0, ())
+    X[500, 0] = wild
+    for _ in range(10):  # as often as a window of 1000 rows is refreshed while it holds the reading
+        view = View.fit(X, 30.0, (), view)
+    after = View.fit(rng.normal(size=(1000, 2)), 30.0, (), view)
+    np.testing.assert_allclose(after.scale, 1.0, rtol=0.2)
+
+
+def test_a_column_that_wakes_is_remembered(rng):
+    X = np.full((1000, 1), 5.0)
+    view = View.fit(X, 30.0, ())
+    for _ in range(5):
+        X = np.vstack([X[200:], 5.0 + 100.0 * rng.normal(size=(200, 1))])
+        view = View.fit(X, 30.0, (), view)
+    assert view.remembered[0] > 50.0
+
+
+@pytest.mark.parametrize("far", [1e155, 1e300, -1.7e308])
+def test_an_explanation_of_what_is_absurdly_far_still_holds_numbers(rng, far):
+    X = rng.normal(size=(500, 3))
+    detector = Detector((cold(X, 0.0, MemberSettings(n_components=2), rng),), Version(1, 0))
+    explanation = detector.explain(np.array([0.0, far, 0.0]), ("a", "b", "c"))
+    assert explanation.contributions[0].feature == "b"
+    numbers = [explanation.distance2, *explanation.responsibilities]
+    numbers += [v for c in explanation.contributions for v in (c.surprise, c.share, c.observed, c.expected, c.stddev)]
+    assert np.isfinite(numbers).all()

@@ -170,3 +170,38 @@ def test_a_level_shift_is_adopted_in_the_end(rng):
     shifted = np.concatenate([p.is_anomaly for p in feed(e, rng.normal(size=(2000, 2)) + 8.0)])
     assert shifted[:20].mean() > 0.8
     assert shifted[-500:].mean() < 0.05
+
+
+@pytest.mark.parametrize("step", [1, 7, 19, 20])
+def test_steps_too_short_for_a_verdict_are_judged_together(rng, step):
+    e = engine(settings=replace(SETTINGS, step=step, members=(replace(MEMBER, refresh_every=40),)))
+    feed(e, rng.normal(size=(900, 2)))
+    assert e.state.detector.version.promotion > 1
+
+
+def test_a_shadow_between_two_short_steps_survives_the_arrays(rng):
+    settings = replace(SETTINGS, step=7)
+    e = engine(settings=settings)
+    while e.state.shadow is None or not len(e.state.shadow.candidate):
+        feed(e, rng.normal(size=(1, 2)))
+    again = State.from_arrays(settings, *e.state.to_arrays()).shadow
+    np.testing.assert_array_equal(again.candidate, e.state.shadow.candidate)
+    np.testing.assert_array_equal(again.incumbent, e.state.shadow.incumbent)
+    assert len(again.candidate) == 7
+
+
+def test_the_rows_still_needed_are_counted(rng):
+    e, stated = engine(), engine(warm_up=73)
+    feed(e, rng.normal(size=(60, 2)))
+    feed(stated, rng.normal(size=(60, 2)))
+    assert (e.status().rows_needed, stated.status().rows_needed) == (140, 13)
+    feed(stated, rng.normal(size=(13, 2)))
+    assert stated.status().rows_needed == 0
+
+
+def test_a_warm_up_of_missing_rows_fits_as_soon_as_there_is_something(rng):
+    e, X = engine(warm_up=50), rng.normal(size=(300, 2))
+    X[:60, 0] = np.nan
+    status = np.concatenate([p.status for p in feed(e, X)])
+    assert "failed" in outcomes(e)
+    assert STATUSES[status[-1]] == "scored"

@@ -44,3 +44,8 @@ def test_newest_rows_and_span():
     np.testing.assert_array_equal(window.rows(2)[:, 0], [1.0, 9.0])
     assert (window.span(), window.span(2), window.newest()) == (8.0, 8.0, 9.0)
     assert np.isnan(Window(3).newest())
+
+
+def test_steps_that_teach_nothing_leave_no_trace():
+    window = Window(10).add(block([1.0]))
+    assert window.add(block([])) is window

@@ -91,3 +91,13 @@ def test_awkward_columns_still_give_a_member(rng, spoil):
     assert gate(member) is None
     assert np.isfinite(member.log_density(X)).all()
     assert gate(warm(member, X, 0.0, SETTINGS, 3)) is None
+
+
+def test_a_bug_in_a_fit_is_a_failure_and_names_itself(rng, monkeypatch):
+    def broken(*_args, **_options):
+        raise IndexError("off by one")
+
+    monkeypatch.setattr(fitting, "fit", broken)
+    result = run(job("first", rng.normal(size=(100, 3))), time.monotonic)
+    assert isinstance(result, Failure)
+    assert (result.reason, result.message) == (None, "IndexError: off by one")
