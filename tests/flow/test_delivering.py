@@ -1,0 +1,177 @@
+"""Nothing is committed before it is durable, and nothing is lost: poison, stuck sinks, refused commits, rebalances."""
+
+import json
+
+import pytest
+from rigs import NAMES, PARTITIONS, Rig, as_json, logs, packed, rows
+
+from streamgmm.errors import StopError
+from streamgmm.records import Rebalance, TopicPartition
+from streamgmm.sources.memory import LOST, Gap, MemoryLog, Record, Revoke
+
+TP = PARTITIONS[0]
+
+
+@pytest.fixture(name="X")
+def stream(rng):
+    return rows(rng, 1000)
+
+
+def one_partition(values):
+    return MemoryLog({TP: [v if not isinstance(v, bytes) else Record(v) for v in values]})
+
+
+def watch(rig):
+    """Check at every commit that everything below it is durable; return the commits seen."""
+    seen, commit = [], rig.log.commit
+
+    def checked(offsets):
+        assert not rig.sink.pending
+        assert not rig.letters.pending
+        for tp, offset in offsets.items():
+            done = {o for topic, partition, o, _ in rig.scores if (topic, partition) == tp}
+            payloads = {o: rig.log.record(tp, o).value for o in range(offset)}
+            assert {o for o, value in payloads.items() if value != b"short"} <= done, (
+                "committed ahead of what was scored"
+            )
+        seen.append(dict(offsets))
+        return commit(offsets)
+
+    rig.log.commit = checked
+    return seen
+
+
+@pytest.mark.parametrize("sizes", [(1,), (50, 7), (10_000,)], ids=str)
+def test_every_commit_follows_the_flush_of_what_it_covers(X, sizes):
+    rig = Rig(logs(X, poison=True), sizes)
+    commits = watch(rig)
+    rig.run()
+    assert commits
+    assert rig.log.committed == {tp: rig.log.end(tp) for tp in PARTITIONS}
+
+
+def test_poison_becomes_dead_letters_and_its_siblings_are_scored(X):
+    missing = b'{"a": 1, "b": 2}'
+    wrong = [b"", b"{", b"[1, 2]", b'{"a": "x", "b": 1, "c": 2}', b'{"a": 1e999, "b": 1, "c": 2}', b"\xff"]
+    values = [as_json(x) for x in X]
+    for i, payload in enumerate([*wrong, missing]):
+        values.insert(300 + 3 * i, payload)
+    rig = Rig(one_partition(values), (64,), codec="json").run()
+    assert [r.value for r in rig.letters.records] == wrong
+    assert sum(sum(r.rejected.values()) for r in rig.reports) == len(wrong)
+    assert len(rig.scores) == len(X) + 1
+
+
+def test_one_bad_vector_of_a_record_does_not_take_the_others_along(X):
+    values = [packed(X[i : i + 2]) for i in range(0, 600, 2)]
+    mixed = X[600:603].copy()
+    mixed[1, 0] = float("inf")
+    rig = Rig(one_partition([*values, packed(mixed)]), (40,)).run()
+    offset = len(values)
+    assert (*TP, offset, 0) in rig.scores
+    assert (*TP, offset, 2) in rig.scores
+    assert (*TP, offset, 1) not in rig.scores
+    assert len(rig.letters.records) == 1
+
+
+def test_missing_cells_and_tombstones_are_unscored_with_their_reason(X):
+    values = [as_json(x) for x in X[:600]]
+    values[400] = json.dumps(dict(zip(NAMES, [1.0, None, 2.0], strict=True))).encode()
+    items = [*(Record(v) for v in values), Record(None, b"key")]
+    rig = Rig(MemoryLog({TP: items}), (64,), codec="json").run()
+    unscored = {}
+    for report in rig.reports:
+        for reason, n in report.unscored.items():
+            unscored[reason] = unscored.get(reason, 0) + n
+    assert unscored == {"warming_up": 200, "missing": 1, "tombstone": 1}
+    assert sum(r.scored for r in rig.reports) == 399
+
+
+def test_a_sink_that_fails_for_a_while_delays_and_loses_nothing(X):
+    calm, stuck = Rig(logs(X)).run(), Rig(logs(X))
+    stuck.sink.fail_flushes(3)
+    commits = watch(stuck)
+    stuck.run()
+    assert [r.value for r in stuck.sink.records] == [r.value for r in calm.sink.records]
+    assert len(stuck.events("sink_error")) == 3
+    assert commits
+
+
+def test_a_sink_that_stays_stuck_at_the_stop_leaves_its_rows_uncommitted(X):
+    rig = Rig(logs(X), (50,), interrupted=lambda: True)
+    rig.loop.turn()
+    rig.sink.hold()
+    with pytest.raises(StopError, match="anomalies"):
+        rig.run()
+    undelivered = {json.loads(r.value)["id"] for r in rig.sink.pending}
+    assert undelivered
+    for identity in undelivered:
+        topic, partition, offset, _ = identity.split("/")
+        assert int(offset) >= rig.log.committed.get(TopicPartition(topic, int(partition)), 0)
+    again = Rig(rig.log, (50,), rig.restored(rig.snapshots[-1][0])).run()
+    assert undelivered <= {a["id"] for a in again.anomalies()}
+
+
+def test_a_refused_commit_is_made_up_for_and_nothing_is_saved_meanwhile(X):
+    rig = Rig(logs(X), (50,))
+    rig.log.refuse_commits(7)
+    rig.run()
+    assert [e.labels["outcome"] for e in rig.events("commit")].count("refused") == 7
+    assert rig.log.committed == {tp: rig.log.end(tp) for tp in PARTITIONS}
+    for snapshot, committed in rig.snapshots:
+        for topic, partition, offset, _ in snapshot.manifest["covered"]:
+            assert offset <= committed.get(TopicPartition(topic, partition), 0), "covered ahead of what is committed"
+
+
+def test_a_group_that_refuses_every_commit_gets_no_promotion(X):
+    rig = Rig(logs(X), (50,))
+    rig.log.refuse_commits(10**9)
+    rig.run()
+    assert not rig.snapshots
+    assert rig.engine.state.detector is None
+    assert {e.labels["outcome"] for e in rig.events("refit")} == {"failed"}
+
+
+def test_a_dry_run_writes_and_commits_nothing(X):
+    rig = Rig(logs(X), dry_run=True).run()
+    assert not rig.log.commits
+    assert not rig.sink.records
+    assert any(r.scored for r in rig.reports)
+
+
+def test_every_row_leaves_a_record_where_all_are_asked_for(X):
+    rig = Rig(logs(X), sinks=("all",)).run()
+    assert len(rig.sink.records) == len(X)
+    assert len({a["id"] for a in rig.anomalies()}) == len(X)
+
+
+def test_gaps_are_committed_over(X):
+    values = [Record(packed(x)) for x in X[:300]]
+    rig = Rig(MemoryLog({TP: [*values, Gap(40)]})).run()
+    assert rig.log.committed == {TP: 340}
+
+
+@pytest.mark.parametrize("how", ["revoked", "lost"])
+def test_a_partition_that_goes_and_comes_back_goes_on_where_it_was(X, how):
+    log = logs(X)
+    marker = Revoke((PARTITIONS[1],)) if how == "revoked" else LOST
+    back = (PARTITIONS[1],) if how == "revoked" else PARTITIONS
+    items = {tp: [log.record(tp, o) for o in range(log.end(tp))] for tp in PARTITIONS}
+    items[PARTITIONS[0]][300:300] = [marker]
+    log = MemoryLog(items)
+    rig = Rig(log, (40,), commit_interval=1e9)
+    watch(rig)
+    while log.has_marker(PARTITIONS[0], 300):
+        rig.loop.turn()
+    assert {e.labels["event"] for e in rig.events("rebalance")} == {"assigned", how}
+    assert set(rig.loop.ledger.covered) == set(PARTITIONS) - set(back)
+    rig.source.rebalance(Rebalance("assigned", back))
+    rig.run()
+    rig.delivery.commit()
+    assert len(rig.scores) == len(X)
+    assert log.committed == {tp: log.end(tp) for tp in PARTITIONS}
+    twice = [where for where, n in rig.times_scored.items() if n > 1]
+    if how == "revoked":
+        assert not twice, "what was flushed is committed before the partition goes"
+    offsets = [commit[tp] for tp in PARTITIONS for commit in log.commits if tp in commit]
+    assert all(0 < offset <= 400 for offset in offsets)
