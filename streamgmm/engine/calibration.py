@@ -86,11 +86,11 @@ class Calibration:
     def threshold(self, rate: float) -> float:
         """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""
         m = len(self.ordered)
+        rank = rate * (m + 1.0) - 1.0
+        if rank >= MIN_RANK or (m <= MIN_RANK and 0.0 <= rank < m):
+            return float(self.ordered[min(int(rank), m - 1)])
         if m <= MIN_RANK:
             return -np.inf
-        rank = rate * (m + 1.0) - 1.0
-        if rank >= MIN_RANK:
-            return float(self.ordered[min(int(rank), m - 1)])
         anchor, scale = self._tail()
         return float(anchor + scale * np.log(rate * (m + 1.0) / (1.0 + MIN_RANK)))
 
@@ -99,8 +99,13 @@ class Calibration:
         return float(min(0.5, target * np.exp(self.log_gain)))
 
     def adapt(self, flags: int, rows: int, target: float) -> Calibration:
-        """Move the level so that the realised rate holds the target (Gibbs & Candès 2021, in log units)."""
-        step = LEVEL_GAIN * min(1.0, 100.0 * target) * (rows - flags / target)
+        """Move the level so that the realised rate holds the target (Gibbs & Candès 2021, in log units).
+
+        The rows of a step share one level, so their moves add up without feedback: a gain above one would throw the
+        level from bound to bound (`test_the_adaptive_level_holds_the_rate`).
+        """
+        gain = min(1.0, LEVEL_GAIN * min(1.0, 100.0 * target) * rows)
+        step = gain * (1.0 - flags / (rows * target))
         return replace(self, log_gain=float(np.clip(self.log_gain + step, -LEVEL_BOUND, LEVEL_BOUND)))
 
     def _tail(self) -> tuple[float, float]:
