@@ -27,18 +27,17 @@ def report_part(
 ) -> Report:
     """Count a part's rows by what became of them; muted rows were counted before the restart."""
     counted = part.counted(fields)
-    status = Counter(STATUSES[s] for s in scored.status[counted])
-    unscored = {name: n for name, n in status.items() if name != "scored"}
+    numbers = np.bincount(scored.status[counted], minlength=len(STATUSES)).tolist()
+    unscored = {name: n for name, n in zip(STATUSES, numbers, strict=True) if n and name != "scored"}
     tombstones = part.tombstones(fields)
     if tombstones:
         unscored["tombstone"] = tombstones
-    records = range(part.records.start, part.records.stop)
     times = fields.event_time[part.rows]
     X = fields.X[part.rows][counted]
     flagged = scored.is_anomaly & counted
     return Report(
-        consumed=Counter(batch.topic_partition(r).topic for r in records if not part.muted[r]),
-        scored=status.get("scored", 0),
+        consumed=_by_topic(batch, part),
+        scored=numbers[STATUSES.index("scored")],
         unscored=unscored,
         rejected=Counter(r.reason for r in part.rejects(fields)),
         replayed=int((~counted).sum()),
@@ -52,3 +51,11 @@ def report_part(
         missing={name: int(n) for name, n in zip(names, np.isnan(X).sum(axis=0), strict=True) if n},
         sink_records=taken,
     )
+
+
+def _by_topic(batch: RecordBatch, part: Part) -> dict[str, int]:
+    mine = batch.partition[part.records][~part.muted[part.records]]
+    topics: Counter[str] = Counter()
+    for tp, n in zip(batch.partitions, np.bincount(mine, minlength=len(batch.partitions)).tolist(), strict=True):
+        topics[tp.topic] += n
+    return +topics
