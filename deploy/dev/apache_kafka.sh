@@ -46,9 +46,13 @@ XML
 
 fetch() {
   need java mvn
-  exec 9> "$home/lock" # two test runs may want the jars at once
-  flock 9
-  [ -e "$jars/.complete" ] && return
+  ( # two test runs may want the jars at once; a node must not inherit the lock, or the next one waits for its end
+    flock 9
+    [ -e "$jars/.complete" ] || download
+  ) 9> "$home/lock"
+}
+
+download() {
   mkdir -p "$jars"
   write_pom
   if ! mvn -B -q -f "$home/pom.xml" org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
