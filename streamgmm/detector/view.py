@@ -114,13 +114,22 @@ class View:
 
     def remember(self, encoded: Floats, spread: Floats) -> Floats:
         """Return the larger of the remembered scale, slowly forgotten, and of the one now without wild cells."""
-        kept = FORGETTING * self.remembered
-        if (spread <= kept).all():
-            return kept
-        middle = np.median(np.where(np.isnan(encoded), self.location, encoded), axis=0)
-        alive = self.remembered > CONSTANT * np.maximum(np.abs(middle), 1.0)
-        reach = self.clip * np.where(alive, self.remembered, self.scale)
-        return np.maximum(kept, _moments(np.clip(encoded, middle - reach, middle + reach))[1])
+        remembered = FORGETTING * self.remembered
+        grown = np.flatnonzero(~(spread <= remembered))
+        for j in grown:
+            remembered[j] = max(remembered[j], self._usual(int(j), encoded[:, j], float(spread[j])))
+        return remembered
+
+    def _usual(self, j: int, x: Floats, spread: float) -> float:
+        """Return the standard deviation of a column, its cells clipped about the median at so many remembered ones."""
+        x = x[~np.isnan(x)]
+        known = self.remembered[j]
+        if known > 0.0 and np.abs(x - self.location[j]).max() <= self.clip * known:
+            return spread
+        middle = np.median(x)
+        alive = known > CONSTANT * max(abs(middle), 1.0)
+        reach = self.clip * (known if alive else self.scale[j])
+        return float(np.std(np.clip(x, middle - reach, middle + reach)))
 
     def to_arrays(self) -> dict[str, Floats]:
         """Return everything as named arrays."""
