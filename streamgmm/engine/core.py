@@ -106,19 +106,19 @@ class Engine:
         """
         out = Output(len(X))
         position = 0
+        complete: Bools = np.logical_not(np.isnan(X).any(axis=1))
         while position < len(X) and self.pending is None:
-            length, ends = self._cut(X[position:], t[position:], row_hash[position:])
-            self._score(X, t, row_hash, slice(position, position + length), out)
+            length, ends = self._cut(complete[position:], t[position:], row_hash[position:])
+            self._score(X, t, row_hash, complete, slice(position, position + length), out)
             position += length
             if ends:
                 self._end_step()
         return out.batch(position)
 
-    def _score(self, X: Floats, t: Floats, row_hash: Hashes, rows: slice, out: Output) -> None:
+    def _score(self, X: Floats, t: Floats, row_hash: Hashes, all_complete: Bools, rows: slice, out: Output) -> None:
         """Score the rows of one detector value, and put those that are learnt aside."""
         state = self.state
-        part, times, hashes = X[rows], t[rows], row_hash[rows]
-        complete: Bools = np.logical_not(np.isnan(part).any(axis=1))
+        part, times, hashes, complete = X[rows], t[rows], row_hash[rows], all_complete[rows]
         learnt = complete & state.thinning.enters_calibration(hashes)
         if state.detector is None:
             pass_unscored(complete, rows, out)
@@ -142,17 +142,17 @@ class Engine:
 
     # ── the step clock ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _cut(self, X: Floats, t: Floats, row_hash: Hashes) -> tuple[int, bool]:
+    def _cut(self, complete: Bools, t: Floats, row_hash: Hashes) -> tuple[int, bool]:
         """Return how many of the rows ahead belong to the running step, and whether it ends with them."""
         state = self.state
-        learnt = state.thinning.enters_calibration(row_hash) & ~np.isnan(X).any(axis=1)
+        learnt = state.thinning.enters_calibration(row_hash) & complete
         end = 1 + int(np.searchsorted(np.cumsum(learnt), self._rows_missing()))
         if state.thinning.calibration < 1.0:
             over = np.flatnonzero(self._late(t)[1] >= MIN_LATE_ROWS)
             end = min(end, 1 + int(over[0])) if len(over) else end
         if state.detector is None and self._warm_up is not None and self._warm_up > state.rows_seen:
             end = min(end, self._warm_up - state.rows_seen)
-        return min(end, len(X)), end <= len(X)
+        return min(end, len(t)), end <= len(t)
 
     def _late(self, t: Floats) -> tuple[float, NDArray[np.int64]]:
         """Return when the running step started, and how many late rows in a row each of the rows ahead makes."""
