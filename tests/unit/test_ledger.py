@@ -92,3 +92,25 @@ def test_where_a_partition_starts():
 def test_every_row_has_an_identity_of_its_own():
     led, f = ledger(), fields([0, 0, 1, 2, 3, 4], [0, 1, 0, 0, 0, 0])
     assert len(set(led.hashes(batch(), f).tolist())) == 6
+
+
+def test_a_record_can_be_cut_again_and_again():
+    led, f, covered = ledger(), fields([0, 0, 0, 0, 1, 2], [0, 1, 2, 3, 0, 0]), []
+    for rows, records in [((0, 1), (0, 0)), ((1, 3), (0, 0)), ((3, 5), (0, 2)), ((5, 6), (2, 5))]:
+        led.advance(batch(), f, part(rows, records))
+        covered.append((led.covered[A], led.covered[B]))
+    nothing = Position(0)
+    assert covered == [
+        (Position(10, 1), nothing),
+        (Position(10, 3), nothing),
+        (Position(12), Position(7)),
+        (Position(15), Position(9)),
+    ]
+
+
+def test_a_record_that_was_cut_before_the_restart_can_be_cut_again():
+    led = ledger(a=Start(10, 2, 10, 0))
+    f = led.without_rows_done(batch(), fields([0, 0, 0, 0, 1], [0, 1, 2, 3, 0]))
+    assert led.advance(batch(), f, part((0, 1), (0, 0))) == {}
+    assert led.covered[A] == Position(10, 3)
+    assert led.muted(batch()).tolist() == [False] * 5
