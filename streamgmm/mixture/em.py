@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Fit", "Protection", "Repair", "e_step", "em_passes", "fit", "m_step", "run"]
+__all__ = ["Fit", "Protection", "Repair", "e_step", "fit", "m_step", "run"]
 
 Deadline: TypeAlias = Callable[[], bool]
 
@@ -87,19 +87,6 @@ def m_step(
         A covariance is not positive definite in spite of the protection.
     """
     return _m_step(stats, covariance_type, protection, n_iter)[0]
-
-
-def em_passes(
-    params: MixtureParameters,
-    X: Floats,
-    n: int,
-    protection: Protection,
-    *,
-    sample_weight: Floats | None = None,
-    deadline: Deadline | None = None,
-) -> Fit:
-    """Take n EM passes from a start; stop early, with what there is, when the deadline says so between two passes."""
-    return run(params, X, n, 0.0, protection, sample_weight=sample_weight, deadline=deadline)
 
 
 def run(

@@ -16,6 +16,7 @@ from streamgmm.errors import FitError
 from streamgmm.mixture import validation
 from streamgmm.mixture.em import Protection, e_step, m_step, run
 from streamgmm.mixture.parameters import MixtureParameters, count_parameters, factors_of_precisions
+from streamgmm.mixture.sampling import draw
 from streamgmm.mixture.scoring import density_and_responsibilities, log_density, weighted_log_density
 from streamgmm.mixture.seeding import kmeans, kmeans_plusplus, moments, one_hot, standardised
 from streamgmm.mixture.statistics import SufficientStats
@@ -193,13 +194,7 @@ class GaussianMixture:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
         params, rng = self._current(), validation.generator(self.random_state)
         labels = np.repeat(np.arange(params.n_components), rng.multinomial(n_samples, params.weights))
-        noise = rng.standard_normal((n_samples, params.n_features))
-        factors = np.linalg.cholesky(params.full_covariances())
-        X = np.empty_like(noise)
-        for k in range(params.n_components):
-            chosen = labels == k
-            X[chosen] = params.means[k] + np.einsum("ni,ji->nj", noise[chosen], factors[k])
-        return X, labels
+        return draw(params, labels, rng), labels
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the constructor's parameters."""

@@ -14,6 +14,7 @@ from streamgmm.detector.member import Member
 from streamgmm.detector.view import View
 from streamgmm.errors import DetectorError, StopError
 from streamgmm.mixture.parameters import MixtureParameters
+from streamgmm.mixture.sampling import draw
 from streamgmm.refit.fitting import rebase
 
 if TYPE_CHECKING:
@@ -66,11 +67,7 @@ def sample(member: Member, n: int, rng: np.random.Generator) -> Floats:
     _numeric(member, "sampled")
     params = member.mixture
     labels = rng.choice(params.n_components, size=n, p=params.weights / params.weights.sum())
-    noise = rng.standard_normal((n, params.n_features))
-    z = np.empty_like(noise)
-    for k, factor in enumerate(np.linalg.cholesky(params.full_covariances())):
-        chosen = labels == k
-        z[chosen] = params.means[k] + np.einsum("ni,ji->nj", noise[chosen], factor)
+    z = draw(params, labels, rng)
     return np.asarray(z * member.view.scale + member.view.location)
 
 

@@ -88,7 +88,7 @@ def measure(kind, d, K, rows, em_rows, rng, budget):
         "one row": tuple(
             best(lambda m=m: [m.score_samples(x) for _ in CALLS], budget) / len(CALLS) for m in (ours, theirs)
         ),
-        "EM": (best(lambda: em.em_passes(params, learnt, 1, em.Protection()), budget), best(their_pass, budget)),
+        "EM": (best(lambda: em.run(params, learnt, 1, 0.0, em.Protection()), budget), best(their_pass, budget)),
     }
 
 
@@ -103,7 +103,7 @@ def memory(rng, rows=100_000, d=16, K=16):
         model._m_step(X, log_resp)
 
     peaks = []
-    for run in (lambda: em.em_passes(params, X, 1, em.Protection()), their_pass):
+    for run in (lambda: em.run(params, X, 1, 0.0, em.Protection()), their_pass):
         tracemalloc.start()
         run()
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -66,8 +66,8 @@ def test_affine_equivariance(seed, shape):
     mapped = MixtureParameters.from_covariances(
         start.weights, start.means @ A.T + b, A @ start.covariances @ A.T, "full"
     )
-    one = em.em_passes(start, X, 3, PLAIN)
-    two = em.em_passes(mapped, X @ A.T + b, 3, PLAIN)
+    one = em.run(start, X, 3, 0.0, PLAIN)
+    two = em.run(mapped, X @ A.T + b, 3, 0.0, PLAIN)
     log_determinant = np.linalg.slogdet(A)[1]
     np.testing.assert_allclose(two.lower_bound, one.lower_bound - log_determinant, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(two.parameters.means, one.parameters.means @ A.T + b, rtol=1e-6, atol=1e-6)

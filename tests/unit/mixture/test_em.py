@@ -36,7 +36,7 @@ def test_parameters_are_scikit_learns_after_the_same_passes(rng, kind, K, d, n):
     truth = random_mixture(rng, kind, K, d)
     X = draw(truth, n, rng)
     start = random_mixture(rng, kind, K, d)
-    ours = em.em_passes(start, X, 7, Protection(reg_covar=1e-6)).parameters
+    ours = em.run(start, X, 7, 0.0, Protection(reg_covar=1e-6)).parameters
     model = theirs_after(start, X, 7, 1e-6)
     np.testing.assert_allclose(ours.weights, model.weights_, rtol=1e-8)
     np.testing.assert_allclose(ours.means, model.means_, rtol=1e-8, atol=1e-8)
@@ -101,7 +101,7 @@ def test_an_m_step_gives_back_what_a_mixture_expects(rng, kind):
 def test_the_deadline_is_looked_at_between_passes(rng):
     X = draw(random_mixture(rng, "full", 3, 4), 300, rng)
     answers = iter([False, False, True])
-    fit = em.em_passes(random_mixture(rng, "full", 3, 4), X, 10, PLAIN, deadline=lambda: next(answers))
+    fit = em.run(random_mixture(rng, "full", 3, 4), X, 10, 0.0, PLAIN, deadline=lambda: next(answers))
     assert fit.n_iter == 2
     assert not fit.converged
 
@@ -158,7 +158,7 @@ class TestProtection:
         X = draw(truth, 2000, rng)
         covariances = [100.0 * np.eye(2), np.eye(2)]
         start = MixtureParameters.from_covariances([0.5, 0.5], [[4.0, 0.0], [500.0, 500.0]], covariances, "full")
-        fit = em.em_passes(start, X, 30, Protection(reseed=True))
+        fit = em.run(start, X, 30, 0.0, Protection(reseed=True))
         assert [repair.kind for repair in fit.repairs] == ["reseeded"]
         np.testing.assert_allclose(np.sort(fit.parameters.means[:, 0]), [0.0, 8.0], atol=0.3)
 
