@@ -6,9 +6,12 @@ Nothing is ever excluded from the buffer: leaving flagged rows out lets the rate
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from streamgmm.engine.calibration_kernels import bucket_starts, rank
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,11 +22,15 @@ if TYPE_CHECKING:
 MIN_RANK = 5
 TAIL_SHARE = 0.02
 MIN_TAIL_ROWS = 10
+# A block of rows gets its ranks by a table of the buffer, where that costs less than searching each.
+ROWS_FOR_TABLE = 16
+BUCKETS = 8192
+LONG_TAIL = 1e-3
 LEVEL_GAIN = 0.01
 LEVEL_BOUND = 4.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Calibration:
     """The buffer of prequential log-densities, and the level that holds the realised rate.
 
@@ -74,7 +81,7 @@ class Calibration:
         m = len(self.ordered)
         if m == 0:
             return np.ones(len(log_density))
-        p = np.asarray((1.0 + np.searchsorted(self.ordered, log_density, side="right")) / (m + 1.0), dtype=np.float64)
+        p = np.asarray((1.0 + self._ranks(log_density)) / (m + 1.0), dtype=np.float64)
         if m <= MIN_RANK:
             return p
         anchor, scale = self._tail()
@@ -107,6 +114,29 @@ class Calibration:
         gain = min(1.0, LEVEL_GAIN * min(1.0, 100.0 * target) * rows)
         step = gain * (1.0 - flags / (rows * target))
         return replace(self, log_gain=float(np.clip(self.log_gain + step, -LEVEL_BOUND, LEVEL_BOUND)))
+
+    def _ranks(self, log_density: Floats) -> NDArray[np.int64]:
+        """Return how many scores of the buffer are at most as large as each of (n,)."""
+        m, n = len(self.ordered), len(log_density)
+        low, scale = self._buckets
+        if n * ROWS_FOR_TABLE < m or n < ROWS_FOR_TABLE or not np.isfinite(scale):
+            return np.searchsorted(self.ordered, log_density, side="right")
+        out = np.empty(n, dtype=np.int64)
+        rank(self.ordered, self._starts, low, scale, np.ascontiguousarray(log_density), out)
+        return out
+
+    @property
+    def _buckets(self) -> tuple[float, float]:
+        """Return where buckets of equal width begin (the lower tail is too long for them), and how many a nat holds."""
+        low = float(self.ordered[int(LONG_TAIL * len(self.ordered))])
+        width = float(self.ordered[-1]) - low
+        return low, BUCKETS / width if width > 0.0 else np.inf
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        starts = np.empty(BUCKETS + 1, dtype=np.int64)
+        bucket_starts(self.ordered, *self._buckets, starts)
+        return starts
 
     def _tail(self) -> tuple[float, float]:
         """Return where the exponential tail begins, and its scale (mean excess), nats."""

@@ -1,0 +1,55 @@
+"""Ranks of many values in one sorted buffer: a plain binary search would miss the cache at every step of every row."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(
+    "void(float64[::1], int64[::1], float64, float64, float64[::1], int64[::1])",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def rank(ordered, starts, low, scale, values, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write how many of `ordered` (m,), ascending and finite, are ≤ each value (n,) into out (n,); m for NaN.
+
+    `starts` (buckets + 1,) tells where each bucket of width 1 / scale from `low` on begins; what lies below the first
+    is searched as a whole. Values and buffer fall into buckets by the same arithmetic, which is monotone, so a
+    bucket's bounds hold exactly.
+    """
+    m, buckets = len(ordered), len(starts) - 1
+    for i in range(len(values)):
+        value = values[i]
+        if np.isnan(value) or value >= ordered[m - 1]:
+            out[i] = m
+            continue
+        begin, end = 0, m
+        if value >= low:
+            b = min(int((value - low) * scale), buckets - 1)
+            begin, end = starts[b], starts[b + 1]
+        while begin < end:
+            middle = (begin + end) >> 1
+            if ordered[middle] <= value:
+                begin = middle + 1
+            else:
+                end = middle
+        out[i] = begin
+
+
+@njit("void(float64[::1], float64, float64, int64[::1])", nogil=True, cache=True, error_model="numpy")
+def bucket_starts(ordered, low, scale, starts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write, for each bucket of `rank`, how many of `ordered` (m,) lie before it; m behind the last one."""
+    last = len(starts) - 2
+    filled = 0
+    for i in range(len(ordered)):
+        if ordered[i] < low:
+            continue
+        bucket = min(int((ordered[i] - low) * scale), last)
+        while filled <= bucket:
+            starts[filled] = i
+            filled += 1
+    while filled < len(starts):
+        starts[filled] = len(ordered)
+        filled += 1
