@@ -11,11 +11,12 @@ import math
 import os
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from streamgmm import __version__, assembly, checkpoint, wiring
+from streamgmm.budget import Budget
 from streamgmm.compiled import load_kernels
 from streamgmm.delivery import Delivery
 from streamgmm.engine.core import Engine
@@ -29,7 +30,7 @@ from streamgmm.telemetry.http import Server
 from streamgmm.telemetry.log import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
     from numpy.typing import NDArray
@@ -128,7 +129,8 @@ class _App:
             fields=inputs,
             stuck=self._supervisor.stuck,
         )
-        self._runner = ThreadRunner(now, self._supervisor.busy)
+        self._budget = Budget(config.limits.learning_cpu)
+        self._runner = ThreadRunner(now, self._refitting)
         self._source = wiring.source(config)
         self._resume = Resume(restored.covered if restored else {}, config.state.max_replay)
         self._delivery = Delivery(
@@ -143,7 +145,7 @@ class _App:
             source=self._source,
             codec=codec,
             features=self._features,
-            engine=Engine(self._settings, self._runner, restored.state if restored else None),
+            engine=Engine(self._settings, self._runner, restored.state if restored else None, pace=self._budget),
             delivery=self._delivery,
             render=wiring.rendering(config, codec, self._features.names, outlets),
             observe=self._observe,
@@ -179,6 +181,11 @@ class _App:
         host, port = server.start()
         self._stack.callback(server.stop, 1.0)
         log.info("http listening on http://%s:%d", host, port)
+
+    @contextmanager
+    def _refitting(self, part: str) -> Iterator[None]:
+        with self._supervisor.busy(part), self._budget.spending():
+            yield
 
     def _observe(self, report: Report) -> None:
         self._supervisor.progress(report)

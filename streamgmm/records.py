@@ -335,6 +335,7 @@ class EngineStatus:
     threshold: float
     target_rate: float
     thinning: float
+    stretch: float
     refit_in_progress: bool
     shadow_log_density: Mapping[str, float]
     members: tuple[MemberStatus, ...]

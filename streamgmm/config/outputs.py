@@ -11,6 +11,7 @@ from streamgmm.config.section import (
     Bytes,
     Emit,
     FilePath,
+    Float,
     Int,
     Rule,
     Seconds,
@@ -138,6 +139,8 @@ class Limits(Section):
     """A larger record is rejected (`oversize`)."""
     calibration_rows: Int = Field(default=1_000_000, ge=1000, le=100_000_000)
     """Most scores in the calibration buffer."""
+    learning_cpu: Float = Field(default=0.2, gt=0, lt=1)
+    """Share of the process's processor time, and of one core, that learning may take; beyond it intervals stretch."""
     loop_deadline: Seconds = 60.0
     """A turn of the loop that takes longer ends the process with exit code 1, for a restart."""
     stall_deadline: Seconds = 600.0

@@ -14,6 +14,7 @@ import numpy as np
 from streamgmm.detector.committee import Detector
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.learning import due_for_refit, due_for_refresh, first_fit_is_due, learn
+from streamgmm.engine.pace import Unhurried
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
 from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
@@ -27,6 +28,7 @@ from streamgmm.refit.verdict import judge
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from streamgmm.engine.pace import Pace
     from streamgmm.engine.settings import EngineSettings
     from streamgmm.refit import Runner
     from streamgmm.refit.job import Kind
@@ -63,6 +65,8 @@ class Engine:
         Make the first fit after exactly this many rows instead of `settings.min_records` learnt ones.
     explain
         Whether flagged rows are explained.
+    pace
+        How much learning there is time for; all of it unless given.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Engine:
         *,
         warm_up: int | None = None,
         explain: bool = True,
+        pace: Pace | None = None,
     ) -> None:
         self.settings = settings
         self.state = State.fresh(settings) if state is None else state
@@ -80,6 +85,8 @@ class Engine:
         self._runner = runner
         self._warm_up = warm_up
         self._explain = explain
+        self._pace = pace or Unhurried()
+        self._stretch = 1.0
         self._events: list[Event] = []
         self._judged: dict[str, float] = {}
         self._described: tuple[Detector | None, tuple[MemberStatus, ...]] = (None, ())
@@ -112,7 +119,8 @@ class Engine:
             self._score(X, t, row_hash, complete, slice(position, position + length), out)
             position += length
             if ends:
-                self._end_step()
+                with self._pace.spending():
+                    self._end_step()
         return out.batch(position)
 
     def _score(self, X: Floats, t: Floats, row_hash: Hashes, all_complete: Bools, rows: slice, out: Output) -> None:
@@ -186,9 +194,11 @@ class Engine:
     def _refresh(self) -> None:
         """Move members that are due a few EM passes on: numeric checks only, no promotion, no disk."""
         state = self.state
-        if state.detector is None:
+        due = due_for_refresh(state, self.settings) if state.detector else []
+        if state.detector is None or not due or not self._pace.allows():
             return
-        for i in due_for_refresh(state, self.settings):
+        self._stretch = max(state.clocks[i].since_refresh / self.settings.members[i].refresh_every for i in due)
+        for i in due:
             settings = self.settings.members[i]
             state.clocks[i].since_refresh = 0
             X, newest = state.window.rows(settings.window), state.window.newest()
@@ -213,7 +223,7 @@ class Engine:
                 self._submit("first", tuple(range(len(self.settings.members))))
             return
         due = due_for_refit(state, self.settings)
-        if due:
+        if due and self._pace.allows():
             state.refits += 1
             every = self.settings.challenger_every
             self._submit("challenger" if every and state.refits % every == 0 else "warm", due)
@@ -222,7 +232,9 @@ class Engine:
         """Start a refit. Its result is taken at the next step end or later, wherever it runs; a first fit's at once."""
         state = self.state
         for i in targets:
-            state.clocks[i] = MemberClock(state.clocks[i].since_refresh, 0, state.window.newest())
+            state.clocks[i] = MemberClock(
+                0 if kind == "first" else state.clocks[i].since_refresh, 0, state.window.newest()
+            )
         state.flight = Flight(kind, targets)
         self._event("refit_started", job=state.jobs, fit=kind)
         self._runner.submit(self._job(state.flight, state.jobs))
@@ -355,6 +367,7 @@ class Engine:
             threshold=self._threshold(),
             target_rate=settings.target_rate,
             thinning=1.0 / state.thinning.window,
+            stretch=self._stretch,
             refit_in_progress=state.flight is not None,
             shadow_log_density=dict(self._judged),
             members=self._described[1],

@@ -161,6 +161,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("window_rows", "gauge", "Rows in a member's window.", (_MEMBER,)),
     Metric("window_span_seconds", "gauge", "Event time that a member's window spans.", (_MEMBER,)),
     Metric("learning_thinning", "gauge", "Share of rows that enter the window; 1 = every row."),
+    Metric("learning_stretch", "gauge", "Last refresh interval over the scheduled one; above 1 = limits.learning_cpu."),
     Metric(
         "shadow_log_density",
         "gauge",

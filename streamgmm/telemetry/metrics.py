@@ -151,6 +151,7 @@ class Metrics:
         series = self._series
         series.set("model_version", engine.version.promotion)
         series.set("learning_thinning", engine.thinning)
+        series.set("learning_stretch", engine.stretch)
         for which, value in engine.shadow_log_density.items():
             series.set("shadow_log_density", value, which)
         for member in engine.members:

@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "wiring": {ALL},
     "probe": {"bus", "config", "errors", "records", "sources!", "wiring"},
     "compiled": set(),
+    "budget": set(),
     "cli": {
         "app",
         "config",

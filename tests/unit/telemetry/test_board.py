@@ -9,7 +9,7 @@ from streamgmm.telemetry import Board
 from streamgmm.telemetry.board import FORMAT, RECENT_REFITS
 
 P0 = TopicPartition("vectors", 0)
-ENGINE = EngineStatus(Version(2, 5), "serving", 10, 0, float("nan"), 0.01, 1.0, False, {}, ())
+ENGINE = EngineStatus(Version(2, 5), "serving", 10, 0, float("nan"), 0.01, 1.0, 1.0, False, {}, ())
 
 
 @pytest.fixture

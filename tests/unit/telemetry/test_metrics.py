@@ -33,6 +33,7 @@ def engine(**changes):
         "threshold": -9.0,
         "target_rate": 0.002,
         "thinning": 0.5,
+        "stretch": 2.0,
         "refit_in_progress": False,
         "shadow_log_density": {"candidate": -2.0, "incumbent": -3.0},
         "members": (member,),
@@ -182,6 +183,7 @@ def test_the_engine_is_shown(scrape):
     assert scrape.value("model_condition_number_max", member="single") == 17
     assert scrape.value("window_rows", member="single") == 900
     assert scrape.value("learning_thinning") == 0.5
+    assert scrape.value("learning_stretch") == 2.0
     assert scrape.value("shadow_log_density", which="candidate") == -2
 
 
