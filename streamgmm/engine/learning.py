@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, elapsed
+from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, Tally
 from streamgmm.engine.window import Block
 
 if TYPE_CHECKING:
@@ -35,22 +35,24 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
             state.calibration = state.calibration.adapt(step.flags, len(scores), settings.target_rate)
         state.calibration = state.calibration.add(scores)
     window_full = len(state.window) >= settings.window
+    state.tally, rows, seconds = _measured(state.tally, step, t, settings.span)
     state.thinning = state.thinning.follow(
-        step.rows,
-        _seconds(step, t, settings.span),
+        rows,
+        seconds,
         settings.window / settings.span if window_full else np.inf,
         state.calibration.capacity / settings.span if state.calibration.full else np.inf,
     )
 
 
-def _seconds(step: StepRows, t: Floats, span: float) -> float:
-    """Return the event time that a step took; one that time ended may have learnt too little to tell by itself.
+def _measured(tally: Tally, step: StepRows, t: Floats, span: float) -> tuple[Tally, int, float]:
+    """Return the rows and the event time that tell the stream's rate, and the tally to go on with.
 
-    Without this a stream that was very fast once would be thinned for good: no row learnt, nothing to measure by.
+    A step that time ended may have learnt too little to tell by itself: without this a stream that was very fast once
+    would be thinned for good, with no row learnt and nothing to measure by.
     """
     if step.late >= MIN_LATE_ROWS and np.count_nonzero(~np.isnan(t)) < MIN_TIMED_ROWS:
-        return STEP_SPAN_SHARE * span
-    return elapsed(t)
+        return Tally(), step.rows, STEP_SPAN_SHARE * span
+    return tally.add(step.rows, t)
 
 
 def _remember(state: State, block: Block) -> None:

@@ -11,7 +11,7 @@ from streamgmm.detector.committee import Detector
 from streamgmm.detector.member import Member, select
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.incidents import Incident
-from streamgmm.engine.thinning import Thinning
+from streamgmm.engine.thinning import Tally, Thinning
 from streamgmm.engine.window import Block, Window
 from streamgmm.errors import SnapshotError
 
@@ -96,6 +96,7 @@ class State:
     clocks: list[MemberClock]
     detector: Detector | None = None
     thinning: Thinning = field(default_factory=Thinning)
+    tally: Tally = field(default_factory=Tally)
     incident: Incident | None = None
     shadow: Shadow | None = None
     step: StepRows = field(default_factory=StepRows)
@@ -139,6 +140,7 @@ class State:
 
     def _manifest(self) -> dict[str, Json]:
         shadow, incident, thinning, step = self.shadow, self.incident, self.thinning, self.step
+        tally = self.tally
         return {
             "rows_seen": self.rows_seen,
             "jobs": self.jobs,
@@ -147,6 +149,7 @@ class State:
             "flight": None if self.flight is None else [self.flight.kind, list(self.flight.targets)],
             "log_gain": self.calibration.log_gain,
             "thinning": [thinning.window, thinning.calibration, _number(thinning.rows_per_second)],
+            "tally": [_number(tally.since), _number(tally.latest), tally.ticks, tally.rows],
             "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
             "shadow": None if shadow is None else [shadow.number, shadow.kind, list(shadow.targets)],
             "step": [step.learnt, step.rows, step.flags, _number(step.started), step.late],
@@ -172,6 +175,8 @@ class State:
         state.detector = Detector.from_arrays(detector) if detector else None
         window, calibration, rate = manifest["thinning"]
         state.thinning = Thinning(window, calibration, _nan(rate))
+        since, latest, ticks, counted = manifest["tally"]
+        state.tally = Tally(_nan(since), _nan(latest), ticks, counted)
         if manifest["incident"] is not None:
             name, t, row = manifest["incident"]
             state.incident = Incident(name, _nan(t), row)

@@ -23,7 +23,48 @@ MIN_TIMED_ROWS = 20
 # so many rows must say so one after the other, or every wild timestamp would end a step.
 STEP_SPAN_SHARE = 0.1
 MIN_LATE_ROWS = 20
+# So many different times tell how fast rows come; fewer, and the clock's resolution would be measured instead.
+MIN_TICKS = 8
 _FULL = 2.0**64
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Rows counted against a clock too coarse for one step: a thousand rows of a fast stream share a millisecond.
+
+    Attributes
+    ----------
+    since, latest : float
+        Event time at which counting began, and of the newest step; NaN before the first.
+    ticks : int
+        How often the time of a step differed from that of the one before.
+    rows : int
+        Rows of all steps after the first.
+    """
+
+    since: float = float("nan")
+    latest: float = float("nan")
+    ticks: int = 0
+    rows: int = 0
+
+    def add(self, rows: int, t: Floats) -> tuple[Tally, int, float]:
+        """Count a step of `rows` rows whose learnt ones have event times t; return also what was measured.
+
+        Returns
+        -------
+        (Tally, int, float)
+            The tally to go on with, and rows and seconds of a measurement; no rows while it is not finished.
+        """
+        timed = t[~np.isnan(t)]
+        if len(timed) == 0 or len(np.unique(timed)) >= min(MIN_TICKS, rows):
+            return Tally(), rows, elapsed(t)
+        middle = float(np.median(timed))
+        if np.isnan(self.since) or middle < self.since:
+            return Tally(middle, middle), 0, 0.0
+        tally = Tally(self.since, middle, self.ticks + (middle != self.latest), self.rows + rows)
+        if tally.ticks < MIN_TICKS:
+            return tally, 0, 0.0
+        return Tally(middle, middle), tally.rows, middle - self.since
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from streamgmm.engine.thinning import Thinning, elapsed, row_hashes, stream_hash
+from streamgmm.engine.thinning import Tally, Thinning, elapsed, row_hashes, stream_hash
 
 
 def hashes(n, name="topic/0"):
@@ -58,3 +58,31 @@ def test_wild_timestamps_do_not_stop_the_clock():
     wild[[3, 50, 99]] = [4e9, -1e9, 4e9]
     assert elapsed(wild) == pytest.approx(elapsed(t), rel=0.1)
     assert elapsed(np.full(50, np.nan)) == 0.0
+
+
+def rates(times, rows=100):
+    """Return what a tally measures, step by step, in rows per second."""
+    tally, found = Tally(), []
+    for t in np.split(times, len(times) // rows):
+        tally, counted, seconds = tally.add(rows, t)
+        if counted and seconds > 0:
+            found.append(counted / seconds)
+    return found
+
+
+@pytest.mark.parametrize("rate", [20.0, 900.0, 30_000.0, 1e6, 7e6])
+def test_a_clock_of_milliseconds_tells_the_rate_of_any_stream(rate):
+    found = rates(np.floor(1000.0 * (1.7e9 + np.arange(200_000) / rate)) / 1000.0)
+    assert found
+    assert np.exp(np.mean(np.log(found))) == pytest.approx(rate, rel=0.1)
+    assert max(found) < 1.6 * rate
+    assert min(found) > rate / 1.6
+
+
+def test_rows_of_one_time_measure_nothing():
+    assert rates(np.full(10_000, 5.0)) == []
+
+
+def test_time_that_jumps_back_starts_the_tally_anew():
+    times = np.concatenate([np.repeat(np.arange(5.0) + 1e6, 100), np.repeat(np.arange(40.0), 100)])
+    assert rates(times) == pytest.approx([100.0] * 4)
