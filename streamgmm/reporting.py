@@ -12,6 +12,8 @@ from streamgmm.records import STATUSES, Report
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from streamgmm.ledger import Part
     from streamgmm.records import FeatureBatch, RecordBatch, ScoredBatch
 
@@ -27,13 +29,14 @@ def report_part(
 ) -> Report:
     """Count a part's rows by what became of them; muted rows were counted before the restart."""
     counted = part.counted(fields)
-    numbers = np.bincount(scored.status[counted], minlength=len(STATUSES)).tolist()
+    mine = slice(None) if counted.all() else counted  # nothing is copied where nothing is left out
+    numbers = np.bincount(scored.status[mine], minlength=len(STATUSES)).tolist()
     unscored = {name: n for name, n in zip(STATUSES, numbers, strict=True) if n and name != "scored"}
     tombstones = part.tombstones(fields)
     if tombstones:
         unscored["tombstone"] = tombstones
     times = fields.event_time[part.rows]
-    X = fields.X[part.rows][counted]
+    known = times[np.isfinite(times) & counted]
     flagged = scored.is_anomaly & counted
     return Report(
         consumed=_by_topic(batch, part),
@@ -45,16 +48,31 @@ def report_part(
             "critical": int((scored.score[flagged] >= 50.0).sum()),
             "warning": int((scored.score[flagged] < 50.0).sum()),
         },
-        p_values=scored.p_value[counted & (scored.status == 0)],
-        latencies=clock - times[counted & np.isfinite(times)],
-        last_event_time=float(np.nanmax(times)) if np.isfinite(times).any() else float("nan"),
-        missing={name: int(n) for name, n in zip(names, np.isnan(X).sum(axis=0), strict=True) if n},
+        p_values=scored.p_value[mine] if not unscored else scored.p_value[counted & (scored.status == 0)],
+        latencies=clock - known,
+        last_event_time=_newest(times),
+        missing=_missing(fields.X[part.rows][mine], names),
         sink_records=taken,
     )
 
 
+def _newest(times: NDArray[np.float64]) -> float:
+    """Return the latest event time, NaN where no row has one."""
+    return float(np.fmax.reduce(times)) if len(times) else float("nan")
+
+
+def _missing(X: NDArray[np.float64], names: Sequence[str]) -> dict[str, int]:
+    """Return how many rows lack a feature, for those that any row lacks; one sum tells whether there are any."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not np.isnan(X.sum()):
+            return {}
+    return {name: int(n) for name, n in zip(names, np.isnan(X).sum(axis=0), strict=True) if n}
+
+
 def _by_topic(batch: RecordBatch, part: Part) -> dict[str, int]:
-    mine = batch.partition[part.records][~part.muted[part.records]]
+    mine = batch.partition[part.records]
+    muted = part.muted[part.records]
+    mine = mine[~muted] if muted.any() else mine
     topics: Counter[str] = Counter()
     for tp, n in zip(batch.partitions, np.bincount(mine, minlength=len(batch.partitions)).tolist(), strict=True):
         topics[tp.topic] += n

@@ -112,8 +112,10 @@ def elapsed(t: Floats) -> float:
 
 def started(t: Floats, already: float) -> float:
     """Return the event time at which a step started: that of its first timed row, NaN until there is one."""
+    if not np.isnan(already):
+        return already
     timed = t[~np.isnan(t)]
-    return float(timed[0]) if np.isnan(already) and len(timed) else already
+    return float(timed[0]) if len(timed) else already
 
 
 def late_rows(t: Floats, since: float, limit: float, before: int) -> NDArray[np.int64]:
@@ -121,8 +123,10 @@ def late_rows(t: Floats, since: float, limit: float, before: int) -> NDArray[np.
 
     `before` of them came before these rows; rows without a time neither count nor interrupt.
     """
+    late = np.abs(t - since) > limit  # never where either is NaN
+    if before == 0 and not late.any():
+        return np.zeros(len(t), dtype=np.int64)
     timed = ~np.isnan(t)
-    late = timed & (np.abs(t - since) > limit)
     counted = before + np.cumsum(late)
     interrupted: NDArray[np.int64] = np.maximum.accumulate(np.where(timed & ~late, counted, 0))
     return counted - interrupted

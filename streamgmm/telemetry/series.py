@@ -37,8 +37,11 @@ class Histogram:
 
     def observe(self, values: Floats) -> None:
         """Count values (n,), NaN aside; a value equal to a bound belongs below it, as Prometheus wants."""
-        values = values[~np.isnan(values)]
-        self.counts += np.bincount(np.searchsorted(self.bounds, values, side="left"), minlength=len(self.counts))
+        # Sorting the values and searching the few bounds among them costs less than searching each value.
+        values = np.sort(values)
+        values = values[: np.searchsorted(values, np.nan)]
+        below = np.searchsorted(values, self.bounds, side="right")
+        self.counts += np.diff(below, prepend=0, append=len(values))
         self.sum += float(values.sum())
 
     def cumulative(self) -> list[tuple[str, float]]:
