@@ -112,11 +112,11 @@ class Metrics:
                 series.add(name, n, label)
         rows = report.scored + report.replayed + sum(report.unscored.values()) + sum(report.rejected.values())
         if rows:
-            series.observe("batch_rows", np.array([float(rows)]))
+            series.observe("batch_rows", float(rows))
         series.observe("p_value", report.p_values)
         series.observe("end_to_end_latency_seconds", np.maximum(report.latencies, 0.0))
         for stage, seconds in report.stage_seconds.items():
-            series.observe("stage_duration_seconds", np.array([seconds]), stage)
+            series.observe("stage_duration_seconds", seconds, stage)
         if not math.isnan(report.last_event_time):  # the latest, not the highest: one wild timestamp must not stay
             series.set("last_record_timestamp_seconds", report.last_event_time)
 
@@ -144,7 +144,7 @@ class Metrics:
         if event.kind == "not_learnt":
             self._series.add("records_not_learnt_total", float(event.fields["records"]))
         if event.kind == "refit_fitted":
-            seconds = np.array([float(event.fields["seconds"])])
+            seconds = float(event.fields["seconds"])
             self._series.observe("refit_duration_seconds", seconds, event.labels.get("member", ""))
 
     def _engine(self, engine: EngineStatus) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -41,8 +42,16 @@ class Histogram:
         values = np.sort(values)
         values = values[: np.searchsorted(values, np.nan)]
         below = np.searchsorted(values, self.bounds, side="right")
-        self.counts += np.diff(below, prepend=0, append=len(values))
+        self.counts[:-1] += below
+        self.counts[1:] -= below
+        self.counts[-1] += len(values)
         self.sum += float(values.sum())
+
+    def observe_one(self, value: float) -> None:
+        """Count one value."""
+        if not math.isnan(value):
+            self.counts[np.searchsorted(self.bounds, value, side="left")] += 1
+            self.sum += value
 
     def cumulative(self) -> list[tuple[str, float]]:
         """Return (upper bound, count up to it) as the exposition format wants them."""
@@ -99,12 +108,15 @@ class Series(Collector):
         """Set all series of a live metric; those not named are gone."""
         self._values[name] = dict(values)
 
-    def observe(self, name: str, values: Floats, *labels: str) -> None:
-        """Feed a histogram."""
+    def observe(self, name: str, values: Floats | float, *labels: str) -> None:
+        """Feed a histogram with one value or with many."""
         series = self._histograms[name]
         labels = self._closed(series, name, labels)
         if labels in series:
-            series[labels].observe(values)
+            if isinstance(values, float):
+                series[labels].observe_one(values)
+            else:
+                series[labels].observe(values)
 
     def collect(self) -> Iterator[Family]:
         """Return a consistent picture of everything."""
