@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streamgmm.checkpoint import Identity
+from streamgmm.config.members import MarginalsMember
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.errors import ConfigError
 from streamgmm.features import Pipeline
@@ -18,12 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamgmm.config import Config
+    from streamgmm.config.members import MixtureMember
     from streamgmm.records import Json
 
 
 def pipeline(config: Config, inputs: Sequence[str]) -> Pipeline:
     """Build the derived columns over the input fields."""
-    return Pipeline.build(feature_specs(config), inputs)
+    return Pipeline.build(feature_specs(config), inputs, config.limits.keys)
 
 
 def feature_specs(config: Config) -> list[dict[str, Json]]:
@@ -41,20 +44,11 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
     categories
         Input fields that hold categories; those among the columns are encoded by the fitted view.
     """
-    model, learning, detection = config.model, config.learning, config.detection
-    member = MemberSettings(
-        name="single",
-        n_components=model.n_components,
-        covariance_type=model.covariance_type,
-        window=learning.window.records,
-        refresh_every=learning.refresh_every,
-        refit_every=learning.refit_every.records,
-        refit_seconds=learning.refit_every.duration or math.inf,
-        category_columns=tuple(i for i, name in enumerate(columns) if name in set(categories)),
-    )
+    learning, detection = config.learning, config.detection
+    category_columns = tuple(i for i, name in enumerate(columns) if name in set(categories))
     return EngineSettings(
         names=tuple(columns),
-        members=(member,),
+        members=tuple(_member(name, member, category_columns) for name, member in config.committee.items()),
         min_records=learning.min_records,
         span=learning.window.span,
         step=learning.step,
@@ -67,6 +61,21 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
         refit_deadline=learning.refit_deadline,
         seed=learning.seed,
     )
+
+
+def _member(name: str, member: MixtureMember | MarginalsMember, category_columns: tuple[int, ...]) -> MemberSettings:
+    common = MemberSettings(
+        name=name,
+        n_components=member.n_components,
+        window=member.window,
+        refresh_every=member.refresh_every,
+        refit_every=member.refit_every.records,
+        refit_seconds=member.refit_every.duration or math.inf,
+        category_columns=category_columns,
+    )
+    if isinstance(member, MarginalsMember):
+        return replace(common, kind="marginals")
+    return replace(common, covariance_type=member.covariance_type, shrinkage=member.shrinkage)
 
 
 def categories(config: Config) -> tuple[str, ...]:

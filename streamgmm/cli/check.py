@@ -68,8 +68,10 @@ def summary(config: Config) -> Iterator[tuple[str, str]]:
         for feature in config.features:
             columns = feature.output_names(columns)
         yield "codec", f"{codec.type}, {len(codec.names)} fields, {len(columns)} columns: {_shortened(columns)}"
-    yield "model", f"{config.model.n_components} components, {config.model.covariance_type}"
-    yield "learning", f"window {learning.window.records} rows, first fit after {learning.min_records}"
+    for name, member in config.committee.items():
+        shape = getattr(member, "covariance_type", "each column by itself")
+        yield f"model {name}", f"{member.n_components} components, {shape}, window {member.window} rows"
+    yield "learning", f"first fit after {learning.min_records} rows"
     rows = detection.buffer_rows(config.limits.calibration_rows)
     yield "detection", f"target rate {detection.target_rate:g} ({detection.level}), ranked among {rows} scores"
     for sink in config.sinks:

@@ -45,19 +45,21 @@ def run(args: argparse.Namespace) -> int:
     store = new_store(args.output or config.state.dir)
     with store.lock():
         with Progress() as progress:
-            fitted = history.fit(config, table.fields, table.X, table.t, on_pass=_shown(progress))
+            shown = _shown(progress, len(config.committee))
+            fitted = history.fit(config, table.fields, table.X, table.t, on_pass=shown)
         name = store.save(fitted.snapshot(datetime.now(UTC).isoformat()))
     state, used = fitted.state, len(fitted.state.window)
     print(f"{store.directory}: snapshot {name}, fitted to {used} of {len(table.X)} rows")
     if used < len(table.X):
-        print(f"  the newest {config.learning.window.records} at most (learning.window.records)")
+        longest = max(member.window for member in config.committee.values())
+        print(f"  the newest {longest} at most (the longest window of a member)")
     scores, rate = len(state.calibration.recent), config.detection.target_rate
     print(f"  calibrated by {scores} scores; a target rate of {rate:g} wants {1 / rate:.0f}")
     return 0
 
 
-def _shown(progress: Progress) -> Callable[[int, float], None]:
-    """Return what shows the passes of the two fits: of the first rows, then of all."""
+def _shown(progress: Progress, members: int) -> Callable[[int, float], None]:
+    """Return what shows the passes of each member's two fits: of the first rows, then of all."""
     from streamgmm.refit.fitting import COLD_PASSES
 
     fits = 0
@@ -65,7 +67,7 @@ def _shown(progress: Progress) -> Callable[[int, float], None]:
     def on_pass(number: int, bound: float) -> None:
         nonlocal fits
         fits += number == 1
-        done = (fits - 1 + number / COLD_PASSES) / 2
-        progress.show(done, f"fit {fits} of 2, pass {number}, log-likelihood {bound:.4f}")
+        done = (fits - 1 + number / COLD_PASSES) / (2 * members)
+        progress.show(done, f"fit {fits} of {2 * members}, pass {number}, log-likelihood {bound:.4f}")
 
     return on_pass

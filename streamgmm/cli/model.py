@@ -71,20 +71,31 @@ def _list(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     import numpy as np
 
+    from streamgmm.mixture.marginals import Marginals
     from streamgmm.offline.mixtures import in_columns
     from streamgmm.offline.model import open_model
 
     model = open_model(args.dir, args.snapshot)
     member = model.member(args.member)
-    mixture, params = member.mixture, in_columns(member)
+    params = in_columns(member)
     print(f"snapshot {model.name}, written {model.created}")
     print(f"model {model.detector.version}, members: {', '.join(m.name for m in model.detector.members)}")
     print(f"window {model.window_rows} rows, calibration {len(model.calibration.recent)} scores")
     print(f"fields {', '.join(model.fields)}")
-    print(f"member {member.name}: {mixture.n_components} components, {mixture.covariance_type}")
+    shape = getattr(params, "covariance_type", "each column by itself")
+    print(f"member {member.name}: {params.n_components} components, {shape}")
     width = max(10, *(len(name) for name in model.columns)) + 2
-    heads = "".join(f"{f'#{k}':>24}" for k in range(mixture.n_components))
+    cell_width = 32 if isinstance(params, Marginals) else 24
+    heads = "".join(f"{f'#{k}':>{cell_width}}" for k in range(params.n_components))
     print(f"\n  {'':<{width}}{heads}")
+    if isinstance(params, Marginals):
+        for j, name in enumerate(model.columns):
+            cells = (
+                f"{w:.2f} × {m:.5g} ± {s:.3g}"
+                for w, m, s in zip(params.weights[j], params.means[j], np.sqrt(params.variances[j]), strict=True)
+            )
+            print(f"  {name:<{width}}" + "".join(f"{cell:>32}" for cell in cells))
+        return 0
     print(f"  {'weight':<{width}}" + "".join(f"{weight:>20.4f}" for weight in params.weights))
     stddevs = np.sqrt(np.einsum("kii->ki", params.full_covariances()))
     for j, name in enumerate(model.columns):
@@ -120,8 +131,9 @@ def _export(args: argparse.Namespace) -> int:
     model = open_model(args.dir, args.snapshot)
     arrays = to_export(model.member(args.member), model.columns)
     write_columns(args.output, arrays)
-    K, d = arrays["means_"].shape
-    print(f"{args.output}: {K} components of {d} columns, {arrays['covariance_type']}, from snapshot {model.name}")
+    shape = arrays.get("covariance_type", "each column by itself")
+    K = len(arrays["weights_"]) if "weights_" in arrays else arrays["marginal_weights"].shape[1]
+    print(f"{args.output}: {K} components of {len(arrays['fields'])} columns, {shape}, from snapshot {model.name}")
     return 0
 
 

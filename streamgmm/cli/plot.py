@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and write."""
     from streamgmm.cli._files import read_table
-    from streamgmm.offline.mixtures import in_columns, positions
+    from streamgmm.offline.mixtures import in_columns, positions, restricted
     from streamgmm.offline.model import open_model
     from streamgmm.plots import save
     from streamgmm.plots.pairs import Layer, pair_plot
@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
     names = args.features or model.columns[:MAX_COLUMNS]
     member = model.member(args.member)
     at = positions(model.columns, names)
-    layers = [Layer(f"snapshot {model.name}", in_columns(member).marginal(at))]
+    layers = [Layer(f"snapshot {model.name}", restricted(in_columns(member), at))]
     if args.before or args.before_snapshot:
         before = open_model(args.before or args.model, args.before_snapshot)
-        params = in_columns(before.member(args.member)).marginal(positions(before.columns, names))
+        params = restricted(in_columns(before.member(args.member)), positions(before.columns, names))
         layers.insert(0, Layer(f"before: {before.name}", params, "C1", "--"))
     X = None
     if args.input:

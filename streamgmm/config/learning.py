@@ -7,39 +7,56 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from streamgmm.config.section import Float, Int, Rule, Seconds, Section
+from streamgmm.config.members import Committee, Members, RefitEvery
+from streamgmm.config.section import Float, Int, Rule, Seconds, Section, duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 class Model(Section):
-    """Size and shape of the mixture."""
+    """Who scores: a committee, or one mixture."""
 
+    committee: Committee = ("slow", "fast", "marginals")
+    """The members, whose mean log-density is the verdict; `single`: one mixture, as the keys beside say."""
+    members: Members = Members()
+    """What the committee's members shall have instead of their defaults."""
     n_components: Int = Field(default=4, ge=1, le=256)
-    """Number of Gaussians."""
+    """Number of Gaussians of `single`."""
     covariance_type: Literal["full", "tied", "diag", "spherical"] = "full"
-    """What the Gaussians share: nothing, one covariance, axes, or one variance each."""
-    committee: Literal["single"] = "single"
-    """Who scores: one mixture."""
+    """What the Gaussians of `single` share: nothing, one covariance, axes, or one variance each."""
+
+    @property
+    def is_single(self) -> bool:
+        """Return whether one mixture scores, sized by the keys of `model` and `learning` themselves."""
+        return self.committee == ("single",)
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield members twice or in vain, and keys that only the single mixture takes."""
+        for position, name in duplicates(self.committee):
+            yield Rule(("committee", position), f"{name!r} is named twice")
+        if "single" in self.committee and not self.is_single:
+            yield Rule(("committee",), "single stands alone: committee: single, or a list of other members")
+        if not self.is_single:
+            for key in ("n_components", "covariance_type"):
+                if key in self.model_fields_set:
+                    yield Rule((key,), beside_a_committee(key, f"model.members.<name>.{key}"))
+        for name in sorted(self.members.model_fields_set - set(self.committee)):
+            yield Rule(("members", name), f"{name!r} is not in the committee ({', '.join(self.committee)})")
+
+
+def beside_a_committee(key: str, instead: str) -> str:
+    """Return the sentence for a key of the single mixture that stands beside a committee."""
+    return f"{key} has no effect beside a committee, whose members bring their own: set {instead}, or committee: single"
 
 
 class Window(Section):
     """What the detector remembers."""
 
     records: Int = Field(default=1000, ge=10, le=10_000_000)
-    """Most rows."""
+    """Most rows, of `committee: single`; other members bring their own."""
     span: Seconds = 600.0
     """Event time that the window covers on a fast stream: rows then enter by a repeatable thinning."""
-
-
-class RefitEvery(Section):
-    """When a candidate is fitted: whichever comes first."""
-
-    records: Int = Field(default=2000, ge=10)
-    """Learnt rows."""
-    duration: Seconds | None = None
-    """Event time; absent: rows alone decide."""
 
 
 class Learning(Section):
@@ -48,9 +65,9 @@ class Learning(Section):
     window: Window = Window()
     """What it remembers."""
     refresh_every: Int = Field(default=100, ge=1)
-    """Learnt rows between two refreshes (one or two EM passes on the serving model)."""
+    """Learnt rows between two refreshes (a few EM passes on the serving model) of `committee: single`."""
     refit_every: RefitEvery = RefitEvery()
-    """When a candidate is fitted, which must be promoted to serve."""
+    """When a candidate of `committee: single` is fitted, which must be promoted to serve."""
     min_records: Int = Field(default=1000, ge=10)
     """Rows before the first fit; until then rows are unscored (`warming_up`)."""
     step: Int = Field(default=100, ge=1, le=100_000)
@@ -61,21 +78,6 @@ class Learning(Section):
     """How long a fit may take; it is refused afterwards (`deadline`)."""
     seed: Int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random choice."""
-
-    def rules(self) -> Iterator[Rule]:
-        """Yield schedules that could never run."""
-        if self.min_records > self.window.records:
-            yield Rule(
-                ("min_records",),
-                f"min_records ({self.min_records}) is above window.records ({self.window.records}): "
-                "no first fit could ever start; lower it, or raise the window",
-            )
-        scheduled = {("refresh_every",): self.refresh_every, ("refit_every", "records"): self.refit_every.records}
-        for path, rows in scheduled.items():
-            if rows < self.step:
-                yield Rule(
-                    path, f"{path[0]} ({rows}) is below step ({self.step}), and nothing changes between step ends"
-                )
 
 
 class IncidentGap(Section):

@@ -27,7 +27,6 @@ SOURCE_WIDTH = 120
 # Known to the public contract, and not to this version.
 LATER = {
     ("replicas",),
-    ("model", "members"),
     ("learning", "adaptation"),
     ("learning", "learn_flagged"),
     ("http", "reload_on_change"),
@@ -65,7 +64,7 @@ def _problems(detail: ErrorDetails, document: Document, root: type[Section]) -> 
         if kind == "union_tag_invalid":
             path = (*path, "type")
         expected = re.findall(r"'([^']*)'", str(context.get("expected", context.get("expected_tags"))))
-        yield Problem(path, _choice(_value_at(path, document.data), expected, path) + _got(path, document))
+        yield Problem(path, _choice(_value_at(path, document.data), expected) + _got(path, document))
     else:
         yield Problem(path, _sentence(detail) + _got(path, document))
 
@@ -94,9 +93,7 @@ def _unknown_key(loc: Sequence[str | int], path: Path, root: type[Section]) -> s
     return f'unknown key; did you mean "{near[0]}"?' if near else f"unknown key; known keys: {', '.join(known)}"
 
 
-def _choice(value: object, expected: list[str], path: Path) -> str:
-    if path == ("model", "committee"):
-        return "committees other than single are not available in this version"
+def _choice(value: object, expected: list[str]) -> str:
     near = difflib.get_close_matches(str(value), expected, 1)
     return f"is not one of {', '.join(expected)}" + (f'; did you mean "{near[0]}"?' if near else "")
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from streamgmm.config.inputs import Codec, Feature, FileSource, KafkaSource, PackedCodec, Source
-from streamgmm.config.learning import Detection, Learning, Model
+from streamgmm.config.learning import Detection, Learning, Model, beside_a_committee
+from streamgmm.config.members import MarginalsMember, MemberRefitEvery, MixtureMember
 from streamgmm.config.outputs import (
     DeadLetters,
     FileDeadLetters,
@@ -77,6 +78,7 @@ class Config(Section):
         yield from self._broker_rules()
         yield from self._file_rules()
         yield from self._size_rules()
+        yield from self._member_rules()
 
     def _feature_rules(self) -> Iterator[Rule]:
         columns = () if self.codec is None else self.codec.names
@@ -142,9 +144,57 @@ class Config(Section):
                 f"target_rate ({self.detection.target_rate:g}) needs {self.detection.needed_scores} scores, "
                 f"above limits.calibration_rows ({most})",
             )
-        if self.learning.min_records < 2 * self.model.n_components:
+
+    @property
+    def committee(self) -> dict[str, MixtureMember | MarginalsMember]:
+        """Return the members by name, in the order in which they explain."""
+        if not self.model.is_single:
+            return {name: getattr(self.model.members, name) for name in self.model.committee}
+        learning = self.learning
+        return {
+            "single": MixtureMember(
+                n_components=self.model.n_components,
+                covariance_type=self.model.covariance_type,
+                window=learning.window.records,
+                refresh_every=learning.refresh_every,
+                refit_every=MemberRefitEvery(**learning.refit_every.model_dump()),
+            )
+        }
+
+    def _member_rules(self) -> Iterator[Rule]:
+        learning = self.learning
+        if not self.model.is_single:
+            for key in ("refresh_every", "refit_every"):
+                if key in learning.model_fields_set:
+                    yield Rule(("learning", key), beside_a_committee(key, f"model.members.<name>.{key}"))
+            if "records" in learning.window.model_fields_set:
+                instead = "model.members.<name>.window"
+                yield Rule(("learning", "window", "records"), beside_a_committee("window.records", instead))
+        longest = max(member.window for member in self.committee.values())
+        if learning.min_records > longest:
             yield Rule(
                 ("learning", "min_records"),
-                f"min_records ({self.learning.min_records}) is below two rows for each of the "
-                f"{self.model.n_components} components",
+                f"min_records ({learning.min_records}) is above the longest window ({longest}): "
+                "no first fit could ever start; lower it, or raise the window",
             )
+        for name, member in self.committee.items():
+            yield from self._schedule_rules(name, member)
+
+    def _schedule_rules(self, name: str, member: MixtureMember | MarginalsMember) -> Iterator[Rule]:
+        learning = self.learning
+        if learning.min_records < 2 * member.n_components:
+            yield Rule(
+                ("learning", "min_records"),
+                f"min_records ({learning.min_records}) is below two rows for each of the "
+                f"{member.n_components} components",
+            )
+        place: tuple[str, ...] = ("learning",) if name == "single" else ("model", "members", name)
+        given = name == "single" or name in self.model.members.model_fields_set
+        scheduled = {("refresh_every",): member.refresh_every, ("refit_every", "records"): member.refit_every.records}
+        for path, rows in scheduled.items():
+            if rows < learning.step:
+                of = "" if name == "single" else f" of {name}"
+                yield Rule(
+                    (*place, *path) if given else ("learning", "step"),
+                    f"{path[0]}{of} ({rows}) is below step ({learning.step}), and nothing changes between step ends",
+                )

@@ -34,12 +34,13 @@ class Detector:
         return total / len(self.members)
 
     def explain(self, x: Floats, names: Sequence[str]) -> Explanation:
-        """Say why one row (d,) is improbable; member and component are those of the first member."""
+        """Say why one row (d,) is improbable: surprise is the mean over members, all else the first full member's."""
         rows = x.reshape(1, -1)
         parts = [member.explain(rows) for member in self.members]
-        first = parts[0]
+        teller = next((i for i, member in enumerate(self.members) if member.is_full), 0)
+        first = parts[teller]
         surprise = np.mean([p.surprise[0] for p in parts], axis=0)
-        observed = self.members[0].view.encode(rows)[0]
+        observed = self.members[teller].view.encode(rows)[0]
         order = np.argsort(-surprise, kind="stable")
         contributions = tuple(
             Contribution(
@@ -54,7 +55,7 @@ class Detector:
             if np.isfinite(observed[j])
         )
         return Explanation(
-            member=self.members[0].name,
+            member=self.members[teller].name,
             component=int(first.component[0]),
             responsibilities=tuple(float(r) for r in first.responsibilities[0]),
             distance2=float(first.distance2[0]),

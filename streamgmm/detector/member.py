@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.detector import mixtures
 from streamgmm.detector.view import View
-from streamgmm.mixture.attribution import Attribution, attribute
-from streamgmm.mixture.parameters import MixtureParameters
-from streamgmm.mixture.scoring import log_density
+from streamgmm.mixture.attribution import Attribution
+from streamgmm.mixture.marginals import Marginals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
     from numpy.typing import NDArray
+
+    from streamgmm.detector.mixtures import Mixture
 
     Floats = NDArray[np.float64]
 
@@ -39,12 +41,17 @@ class Member:
 
     name: str
     view: View
-    mixture: MixtureParameters
+    mixture: Mixture
     trained_at: float
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether its components span all features, so that there is a nearest one."""
+        return not isinstance(self.mixture, Marginals)
 
     def log_density(self, X: Floats) -> Floats:
         """Return the log-density of each row, nats per unit of the columns: (n, d) → (n,)."""
-        return log_density(self.mixture, self.view.apply(X), invariant=True) + self.view.log_jacobian
+        return mixtures.log_density(self.mixture, self.view.apply(X)) + self.view.log_jacobian
 
     def explain(self, x: Floats) -> Attribution:
         """Attribute rows (n, d) to features: expected and stddev in the units of the columns.
@@ -52,7 +59,7 @@ class Member:
         The surprise stays per standardised unit, so that features of different units can be ranked; nothing is
         clipped but what would overflow.
         """
-        a = attribute(self.mixture, np.clip(self.view.scaled(x), -FARTHEST, FARTHEST))
+        a = mixtures.attribute(self.mixture, np.clip(self.view.scaled(x), -FARTHEST, FARTHEST))
         expected = a.expected * self.view.scale + self.view.location
         return Attribution(
             surprise=a.surprise,
@@ -76,7 +83,7 @@ class Member:
         return cls(
             name=str(arrays["name"]),
             view=View.from_arrays(select(arrays, "view.")),
-            mixture=MixtureParameters.from_arrays(select(arrays, "mixture.")),
+            mixture=mixtures.from_arrays(select(arrays, "mixture.")),
             trained_at=float(arrays["trained_at"]),
         )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.detector.mixtures import component_weights
 from streamgmm.records import MemberStatus
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def describe(state: State, settings: EngineSettings) -> tuple[MemberStatus, ...]
         MemberStatus(
             name=member.name,
             trained_at=member.trained_at,
-            weights=tuple(float(w) for w in member.mixture.weights),
+            weights=tuple(float(w) for w in component_weights(member.mixture)),
             condition_number_max=float(np.max(member.mixture.condition_numbers())),
             window_rows=min(len(state.window), own.window),
             window_span=state.window.span(own.window),

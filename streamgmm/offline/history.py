@@ -127,6 +127,8 @@ def adopt(
 ) -> Fitted:
     """Make a detector of a mixture that was fitted elsewhere, in the units of the columns.
 
+    It scores alone: as `committee: single`, unless the configuration has another committee of one.
+
     Parameters
     ----------
     X, t
@@ -144,7 +146,14 @@ def adopt(
             f"the mixture has {params.n_features} features, the configuration {len(columns.names)} columns",
             hint=f"the columns are {', '.join(columns.names)}",
         )
+    if "committee" not in config.model.model_fields_set:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"committee": ("single",)})})
     settings = assembly.engine_settings(config, columns.names)
+    if len(settings.members) > 1 or settings.members[0].kind != "mixture":
+        raise StopError(
+            "the configuration has a committee, and one mixture cannot stand for all of its members",
+            hint="import with a configuration of model: {committee: single}",
+        )
     detector = Detector((from_columns(params, settings.members[0].name),), Version(1, 0))
     state = State.fresh(settings)
     state.detector = detector
@@ -179,7 +188,8 @@ def select(
         Too few rows, a category among the fields, or nothing to try.
     """
     columns = assembly.pipeline(config, inputs(config, fields))
-    member = assembly.engine_settings(config, columns.names).members[0]
+    members = assembly.engine_settings(config, columns.names).members
+    member = next((m for m in members if m.kind == "mixture"), members[0])
     _enough(X)
     rows = columns.apply(as_features(X, columns.n_inputs))
     rows = rows[~np.isnan(rows).any(axis=1)]

@@ -13,9 +13,10 @@ import numpy as np
 from streamgmm.detector.member import Member
 from streamgmm.detector.view import View
 from streamgmm.errors import DetectorError, StopError
+from streamgmm.mixture.marginals import Marginals
 from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.sampling import draw
-from streamgmm.refit.fitting import rebase
+from streamgmm.refit.fitting import between, rebase
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamgmm.detector.mixtures import Mixture
+
     Floats = NDArray[np.float64]
     Arrays = Mapping[str, NDArray[Any]]
 
 
-def in_columns(member: Member) -> MixtureParameters:
+def in_columns(member: Member) -> Mixture:
     """Return a member's mixture in the units of its columns (categories: their surprise in nats).
 
     The same densities as the member's, but for the clipping of far values. Spherical becomes diag where the columns
@@ -35,10 +38,20 @@ def in_columns(member: Member) -> MixtureParameters:
     """
     mixture, view = member.mixture, member.view
     d = mixture.n_features
+    columns = _view(np.zeros(d), np.ones(d))
+    if isinstance(mixture, Marginals):
+        return mixture.moved(*between(view, columns))
     if mixture.covariance_type == "spherical" and not np.allclose(view.scale, view.scale[0], rtol=1e-12, atol=0.0):
         variances = np.tile(mixture.covariances[:, None], d)
         mixture = MixtureParameters.from_covariances(mixture.weights, mixture.means, variances, "diag")
-    return rebase(mixture, view, _view(np.zeros(d), np.ones(d)))
+    return rebase(mixture, view, columns)
+
+
+def restricted(mixture: Mixture, features: NDArray[np.intp]) -> Mixture:
+    """Return the mixture of some of the features."""
+    if isinstance(mixture, Marginals):
+        return Marginals(mixture.weights[features], mixture.means[features], mixture.variances[features])
+    return mixture.marginal(features)
 
 
 def from_columns(params: MixtureParameters, name: str) -> Member:
@@ -65,10 +78,15 @@ def sample(member: Member, n: int, rng: np.random.Generator) -> Floats:
         A column holds categories, which have no way back.
     """
     _numeric(member, "sampled")
-    params = member.mixture
-    labels = rng.choice(params.n_components, size=n, p=params.weights / params.weights.sum())
-    z = draw(params, labels, rng)
+    z = _draw(member.mixture, n, rng)
     return np.asarray(z * member.view.scale + member.view.location)
+
+
+def _draw(mixture: Mixture, n: int, rng: np.random.Generator) -> Floats:
+    if isinstance(mixture, Marginals):
+        return mixture.draw(n, rng)
+    labels = rng.choice(mixture.n_components, size=n, p=mixture.weights / mixture.weights.sum())
+    return draw(mixture, labels, rng)
 
 
 def positions(columns: Sequence[str], names: Sequence[str]) -> NDArray[np.intp]:
@@ -88,6 +106,8 @@ def positions(columns: Sequence[str], names: Sequence[str]) -> NDArray[np.intp]:
 def to_export(member: Member, columns: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return the arrays that scikit-learn's GaussianMixture scores by, and the columns' names.
 
+    Of marginals, for which there is no such class, their own: weights, means and variances (columns, components).
+
     Raises
     ------
     DetectorError
@@ -95,6 +115,8 @@ def to_export(member: Member, columns: Sequence[str]) -> dict[str, NDArray[Any]]
     """
     _numeric(member, "exported")
     params = in_columns(member)
+    if isinstance(params, Marginals):
+        return {**params.to_arrays(), "fields": np.array(columns)}
     return {
         "weights_": params.weights,
         "means_": params.means,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from streamgmm.mixture.marginals import Marginals
     from streamgmm.mixture.parameters import MixtureParameters
 
     Floats = NDArray[np.float64]
@@ -33,7 +34,7 @@ class Layer:
     """One mixture of a picture: what it is called, and how its lines are drawn."""
 
     label: str
-    params: MixtureParameters
+    params: MixtureParameters | Marginals
     color: str = "C0"
     style: str = "-"
 
@@ -79,8 +80,9 @@ def _limits(layers: Sequence[Layer], j: int, X: Floats | None) -> tuple[float, f
     """Return the range of a column that holds the components, and all rows but the farthest."""
     low, high = [], []
     for layer in layers:
-        means = layer.params.means[:, j]
-        spread = REACH * np.sqrt(layer.params.full_covariances()[:, j, j])
+        own = layer.params.marginal(np.array([j]))
+        means = own.means[:, 0]
+        spread = REACH * np.sqrt(own.full_covariances()[:, 0, 0])
         low.append(float((means - spread).min()))
         high.append(float((means + spread).max()))
     if X is not None and np.isfinite(X[:, j]).any():

@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from streamgmm.detector.member import Member
+from streamgmm.detector.mixtures import component_weights, numbers
 from streamgmm.detector.view import View
 from streamgmm.errors import FitError
-from streamgmm.mixture import em
+from streamgmm.mixture import em, marginals
 from streamgmm.mixture.em import Protection, fit
+from streamgmm.mixture.marginals import Marginals
 from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from streamgmm.detector.mixtures import Mixture
 
     Floats = NDArray[np.float64]
 
@@ -65,9 +69,9 @@ def run(job: Job, now: Clock, cancelled: Expired = lambda: False, on_pass: OnPas
 def gate(member: Member) -> RefusalReason | None:
     """Return why a fitted member may not serve, by its numbers alone."""
     p = member.mixture
-    if not all(np.isfinite(a).all() for a in (p.weights, p.means, p.covariances, p.precisions_cholesky)):
+    if not all(np.isfinite(a).all() for a in numbers(p)):
         return "non_finite"
-    if (p.weights < MIN_WEIGHT).any():
+    if (component_weights(p) < MIN_WEIGHT).any():
         return "dead_component"
     if (p.condition_numbers() > MAX_CONDITION).any():
         return "condition"
@@ -85,10 +89,17 @@ def warm(
 ) -> Member:
     """Move a member on: refit its view, carry its mixture over to it, and take a few EM passes."""
     view = View.fit(X, settings.clip, settings.category_columns, member.view)
-    start = rebase(member.mixture, member.view, view)
-    fitted = em.run(start, view.apply(X), passes, 0.0, protection(settings), deadline=expired, on_pass=on_pass)
+    mixture: Mixture
+    if isinstance(member.mixture, Marginals):
+        moved = member.mixture.moved(*between(member.view, view))
+        mixture = marginals.run(moved, view.apply(X), passes, settings.floor, deadline=expired, on_pass=on_pass)
+    else:
+        start = rebase(member.mixture, member.view, view)
+        mixture = em.run(
+            start, view.apply(X), passes, 0.0, protection(settings), deadline=expired, on_pass=on_pass
+        ).parameters
     _check(expired)
-    return Member(member.name, view, fitted.parameters, newest)
+    return Member(member.name, view, mixture, newest)
 
 
 def cold(
@@ -100,8 +111,14 @@ def cold(
     expired: Expired | None = None,
     on_pass: OnPass | None = None,
 ) -> Member:
-    """Fit a member from nothing: k-means++ starts, then EM."""
+    """Fit a member from nothing: k-means++ starts (quantiles for marginals), then EM."""
     view = View.fit(X, settings.clip, settings.category_columns, previous)
+    if settings.kind == "marginals":
+        z = view.apply(X)
+        start = marginals.start(z, settings.n_components)
+        found = marginals.run(start, z, COLD_PASSES, settings.floor, deadline=expired, on_pass=on_pass)
+        _check(expired)
+        return Member(settings.name, view, found, newest)
     fitted = fit(
         view.apply(X),
         min(settings.n_components, max(1, len(X) // 2)),
@@ -125,8 +142,8 @@ def protection(settings: MemberSettings) -> Protection:
 
 def rebase(mixture: MixtureParameters, old: View, new: View) -> MixtureParameters:
     """Express a mixture in another view of the same columns (exact but for clipping, category tables and spheres)."""
-    ratio = old.scale / new.scale
-    means = mixture.means * ratio + (old.location - new.location) / new.scale
+    ratio, shift = between(old, new)
+    means = mixture.means * ratio + shift
     kind, covariances = mixture.covariance_type, mixture.covariances
     if kind in {"full", "tied"}:
         covariances = covariances * np.outer(ratio, ratio)
@@ -135,6 +152,11 @@ def rebase(mixture: MixtureParameters, old: View, new: View) -> MixtureParameter
     else:
         covariances = covariances * np.mean(ratio**2)
     return MixtureParameters.from_covariances(mixture.weights, means, covariances, kind)
+
+
+def between(old: View, new: View) -> tuple[Floats, Floats]:
+    """Return the factors and shifts (d,) that turn features of one view into those of another."""
+    return old.scale / new.scale, (old.location - new.location) / new.scale
 
 
 def _first(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate:

@@ -32,6 +32,10 @@ class MemberSettings:
 
     Attributes
     ----------
+    kind
+        A mixture of all features, or a product of one-dimensional ones.
+    n_components : int
+        Of the mixture, or of each feature's.
     window : int
         Rows it remembers.
     refresh_every, refit_every : int
@@ -47,6 +51,7 @@ class MemberSettings:
     """
 
     name: str = "single"
+    kind: Literal["mixture", "marginals"] = "mixture"
     n_components: int = 4
     covariance_type: str = "full"
     window: int = 1000

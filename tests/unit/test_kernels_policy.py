@@ -111,8 +111,8 @@ def test_a_full_run_compiles_nothing(rng):
         {
             "codec": {"type": "json", "fields": ["a", "b", "c"]},
             "features": [{"type": "ewma", "fields": ["a"]}],
-            "model": {"n_components": 2},
-            "learning": {"min_records": 200, "refit_every": {"records": 400}},
+            "model": {"members": {"slow": {"n_components": 2, "refit_every": 400}}},
+            "learning": {"min_records": 200},
             "detection": {"target_rate": 0.01},
         }
     )

@@ -33,6 +33,16 @@ def tables(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def single(tables, tmp_path_factory):
+    """A folder with a snapshot of one mixture, fitted to history.csv."""
+    folder = tmp_path_factory.mktemp("single")
+    (folder / "config.yaml").write_text("model: {committee: single}")
+    arguments = ["--input", str(tables / "history.csv"), "-c", str(folder / "config.yaml")]
+    assert cli.main(["fit", *arguments, "--output", str(folder / "state")]) == 0
+    return folder / "state"
+
+
+@pytest.fixture(scope="session")
 def fitted(tables, tmp_path_factory):
     """A folder with the snapshot that `fit` made of history.csv."""
     folder = tmp_path_factory.mktemp("fitted") / "state"

@@ -25,8 +25,8 @@ def test_the_fit_is_the_engine_s_own_first_fit(tables, fitted):
     assert ours.detector.version == theirs.detector.version == (1, 0)
     assert ours.member().mixture.means == pytest.approx(theirs.detector.members[0].mixture.means, rel=1e-12)
     assert (ours.calibration.recent == theirs.calibration.recent).all()
-    assert len(ours.calibration.recent) == 300
-    assert ours.window_rows == 1000
+    assert len(ours.calibration.recent) == 600
+    assert ours.window_rows == 2000
 
 
 def test_a_daemon_continues_from_it(tables, fitted):
@@ -48,14 +48,14 @@ def test_the_config_is_followed(tables, tmp_path, capsys):
     config = {
         "codec": {"fields": ["flow", "temperature"]},
         "features": [{"type": "lag", "fields": ["flow"]}],
-        "model": {"n_components": 2, "covariance_type": "diag"},
+        "model": {"n_components": 2, "covariance_type": "diag", "committee": "single"},
         "learning": {"window": {"records": 1500}},
         "state": {"dir": str(tmp_path / "state")},
     }
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     assert cli.main(["fit", "--input", str(tables / "history.csv"), "-c", str(tmp_path / "config.yaml")]) == 0
     out = capsys.readouterr().out
-    assert "fitted to 1500 of 2000 rows\n  the newest 1500 at most (learning.window.records)" in out
+    assert "fitted to 1500 of 2000 rows\n  the newest 1500 at most (the longest window of a member)" in out
     assert "calibrated by 450 scores; a target rate of 0.001 wants 1000" in out
     model = open_model(tmp_path / "state")
     assert model.columns == ("flow", "temperature", "flow.lag")
@@ -108,5 +108,5 @@ def test_the_bar_shows_both_fits(tables, tmp_path, monkeypatch):
     stream.isatty = lambda: True
     monkeypatch.setattr("sys.stderr", stream)
     cli.main(["fit", "--input", str(tables / "history.csv"), "--output", str(tmp_path / "state")])
-    assert "fit 1 of 2, pass 1, log-likelihood -" in stream.getvalue()
-    assert "fit 2 of 2, pass 20, log-likelihood -" in stream.getvalue()
+    assert "fit 1 of 6, pass 1, log-likelihood -" in stream.getvalue()
+    assert "fit 6 of 6, pass 20, log-likelihood -" in stream.getvalue()

@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.mixture import GaussianMixture as Theirs
 
 from streamgmm import cli
@@ -50,11 +51,32 @@ def test_snapshots_are_listed(copied, capsys):
 def test_a_snapshot_is_shown_in_the_units_of_the_data(fitted, capsys):
     assert model("show", fitted) == 0
     out = capsys.readouterr().out
-    assert "window 1000 rows, calibration 300 scores" in out
-    assert "member single: 4 components, full" in out
+    assert "window 2000 rows, calibration 600 scores" in out
+    assert "members: slow, fast, marginals" in out
+    assert "member slow: 5 components, full" in out
     pressure = next(line for line in out.splitlines() if line.strip().startswith("pressure"))
     means = [float(word) for word in pressure.replace("±", " ").split()[1::2]]
     assert all(8e4 < mean < 1.3e5 for mean in means)
+
+
+def test_marginals_are_shown_column_by_column(fitted, capsys):
+    assert model("show", fitted, "--member", "marginals") == 0
+    out = capsys.readouterr().out
+    assert "member marginals: 3 components, each column by itself" in out
+    pressure = next(line for line in out.splitlines() if line.strip().startswith("pressure"))
+    cells = np.array([float(word) for word in pressure.replace("±", " ").replace("×", " ").split()[1:]]).reshape(3, 3)
+    assert cells[:, 0].sum() == pytest.approx(1.0, abs=0.02)
+    assert ((cells[:, 1] > 8e4) & (cells[:, 1] < 1.3e5)).all()
+
+
+def test_marginals_are_exported_as_they_are(fitted, tables, tmp_path):
+    assert model("export", fitted, "--member", "marginals", "--output", tmp_path / "mixture.npz") == 0
+    with np.load(tmp_path / "mixture.npz", allow_pickle=False) as file:
+        arrays = {name.removeprefix("marginal_"): file[name] for name in file.files}
+    X = read_table(tables / "today.npz").X[:-1]
+    each = norm.pdf(X[:, :, None], arrays["means"], np.sqrt(arrays["variances"]))
+    expected = np.log((arrays["weights"] * each).sum(axis=2)).sum(axis=1)
+    assert open_model(fitted).member("marginals").log_density(X) == pytest.approx(expected, rel=1e-9)
 
 
 def test_damage_is_found(copied, capsys):
@@ -92,8 +114,8 @@ def test_a_snapshot_from_before_the_first_fit_is_told(fitted, tmp_path, capsys):
 # --- exchanging
 
 
-def test_an_export_scores_the_same_in_scikit_learn(fitted, tables, tmp_path, capsys):
-    assert model("export", fitted, "--output", tmp_path / "mixture.npz") == 0
+def test_an_export_scores_the_same_in_scikit_learn(single, tables, tmp_path, capsys):
+    assert model("export", single, "--output", tmp_path / "mixture.npz") == 0
     assert "4 components of 3 columns, full, from snapshot 00000001" in capsys.readouterr().out
     with np.load(tmp_path / "mixture.npz", allow_pickle=False) as arrays:
         mixture = Theirs(len(arrays["weights_"]), covariance_type=str(arrays["covariance_type"]))
@@ -101,7 +123,7 @@ def test_an_export_scores_the_same_in_scikit_learn(fitted, tables, tmp_path, cap
             setattr(mixture, name, arrays[name])
         assert list(arrays["fields"]) == ["temperature", "pressure", "flow"]
     X = read_table(tables / "today.npz").X
-    assert open_model(fitted).detector.log_density(X) == pytest.approx(mixture.score_samples(X), rel=1e-9, abs=1e-9)
+    assert open_model(single).detector.log_density(X) == pytest.approx(mixture.score_samples(X), rel=1e-9, abs=1e-9)
 
 
 def test_an_import_scores_the_same_as_in_scikit_learn(theirs, tmp_path):
@@ -122,7 +144,7 @@ def test_an_import_scores_the_same_as_in_scikit_learn(theirs, tmp_path):
 
 
 def test_a_spherical_model_of_scaled_columns_is_exported_as_diag(tables, tmp_path):
-    (tmp_path / "config.yaml").write_text("model: {covariance_type: spherical}")
+    (tmp_path / "config.yaml").write_text("model: {committee: single, covariance_type: spherical}")
     arguments = ["--input", str(tables / "history.csv"), "-c", str(tmp_path / "config.yaml")]
     assert cli.main(["fit", *arguments, "--output", str(tmp_path / "state")]) == 0
     assert model("export", tmp_path / "state", "--output", tmp_path / "mixture.npz") == 0

@@ -51,7 +51,17 @@ def test_wrong_numbers_are_wrong_usage(fitted, tmp_path, arguments):
     assert caught.value.code == 2
 
 
+def test_marginals_draw_each_column_by_itself(fitted, tables, tmp_path):
+    path = tmp_path / "x.npz"
+    arguments = ["--member", "marginals", "-n", "20000", "--output", str(path)]
+    assert cli.main(["sample", "--model", str(fitted), *arguments]) == 0
+    history, X = read_table(tables / "history.csv").X, read_table(path).X
+    assert X.mean(axis=0) == pytest.approx(history.mean(axis=0), rel=0.03)
+    assert X.std(axis=0) == pytest.approx(history.std(axis=0), rel=0.1)
+    assert np.corrcoef(X.T) == pytest.approx(np.eye(3), abs=0.05)
+
+
 def test_an_unknown_member_is_told(fitted, tmp_path, capsys):
-    arguments = ["--member", "slow", "-n", "5", "--output", str(tmp_path / "x.csv")]
+    arguments = ["--member", "quick", "-n", "5", "--output", str(tmp_path / "x.csv")]
     assert cli.main(["sample", "--model", str(fitted), *arguments]) == 1
-    assert "there is no member 'slow' in snapshot 00000001 (it has single)" in capsys.readouterr().err
+    assert "there is no member 'quick' in snapshot 00000001 (it has slow, fast, marginals)" in capsys.readouterr().err

@@ -39,7 +39,7 @@ def test_scores_are_those_of_the_daemon_at_that_moment(tables, scored, fitted, c
     assert {path: path.read_bytes() for path in fitted.iterdir()} == before
     out, err = capsys.readouterr()
     assert "300 rows: 300 scored, 1 flagged" in out
-    assert "provisional: 300 scores to rank among are few" in err
+    assert "provisional: 600 scores to rank among are few" in err
 
 
 def test_every_ending_says_the_same(scored):

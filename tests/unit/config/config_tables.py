@@ -11,7 +11,11 @@ WORDS = {
     "bool": "boolean",
     "Secret": "string", "FilePath": "path", "Topic": "topic", "Servers": "host:port, or a list",
     "JsonField": "strings or mapping",
-    "Gap": "duration or mapping", "FieldNames": "list of strings", "Emit": "`anomalies`, `all`",
+    "Gap": "duration or mapping", "FieldNames": "list of strings",
+    "CalendarParts": "list of `hour`, `weekday`",
+    "Committee": "`single`, or a list of members",
+    "CovarianceType": "`full`, `tied`, `diag`, `spherical`", "MemberRefit": "whole number or mapping",
+    "Emit": "`anomalies`, `all`",
 }  # fmt: skip
 
 
@@ -71,6 +75,8 @@ def default(field, kind):
 
 
 def _written(value, kind):
+    if isinstance(value, tuple):
+        return ", ".join(value)
     if kind == "boolean":
         return str(value).lower()
     if kind == "duration":

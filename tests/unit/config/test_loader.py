@@ -122,7 +122,7 @@ def test_references_that_cannot_be_replaced(text, message):
 
 def test_a_variable_takes_the_type_its_key_wants():
     text = """\
-model: {n_components: "${N}"}
+model: {n_components: "${N}", committee: single}
 detection: {target_rate: "${RATE:-0.01}"}
 codec: {fields: ["${N}"]}
 source: {bootstrap_servers: "${BROKERS}", topic: t, security: {check_hostname: "${CHECK}"}}
@@ -144,12 +144,16 @@ def test_a_variable_cannot_bring_yaml():
     assert config.codec.names == ("${A}", "x], max_missing: 1, y: [z")
 
 
+def _single(n_components):
+    return {"model": {"n_components": n_components, "committee": "single"}}
+
+
 def test_the_environment_is_the_process_s_unless_given(monkeypatch):
     monkeypatch.setenv("STREAMGMM_TEST_N", "5")
-    assert parse("model: {n_components: '${STREAMGMM_TEST_N}'}", require=()).model.n_components == 5
+    assert parse("model: {n_components: '${STREAMGMM_TEST_N}', committee: single}", require=()).model.n_components == 5
     with pytest.raises(ConfigError):
         parse("model: {n_components: '${STREAMGMM_TEST_N}'}", env={}, require=())
-    assert parse({"model": {"n_components": "${N}"}}, env={"N": "6"}, require=()).model.n_components == 6
+    assert parse(_single("${N}"), env={"N": "6"}, require=()).model.n_components == 6
 
 
 # --- secrets

@@ -22,6 +22,7 @@ FEATURES = {
     "difference": [{"fields": ["c", "a"]}],
     "lag": [{"fields": ["a"]}, {"fields": ["b", "c"], "steps": 3}],
     "ewma": [{"fields": ["b"], "half_life": 10.0}],
+    "calendar": [{"parts": ["hour"], "timezone": "Europe/Berlin"}, {}],
 }
 
 
@@ -72,7 +73,10 @@ def test_the_schema_refuses_what_the_loader_refuses(wrong):
 
 
 def test_references_are_fine_for_the_schema():
-    whole = {**yaml.safe_load((ROOT / "config" / "minimal.yaml").read_text()), "model": {"n_components": "${N:-4}"}}
+    whole = {
+        **yaml.safe_load((ROOT / "config" / "minimal.yaml").read_text()),
+        "model": {"n_components": "${N:-4}", "committee": "single"},
+    }
     jsonschema.validate(whole, json_schema())
     assert parse(whole, env={}).model.n_components == 4
 
