@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from kafka import errors
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from streamgmm.bus import client, damage, positions
-from streamgmm.bus.blocks import Carry, batch_of, size_of
+from streamgmm.bus import client, damage, hook, positions
+from streamgmm.bus.blocks import BlockCarry
 from streamgmm.bus.membership import Membership, kafkas
+from streamgmm.bus.one_by_one import RecordCarry
+from streamgmm.bus.rehearsal import misfit
 from streamgmm.bus.rejoin import finish_join
 from streamgmm.errors import ConfigError, RetryableError, StopError, StreamgmmError
 from streamgmm.records import RecordBatch
@@ -34,6 +36,8 @@ logger = logging.getLogger(__name__)
 LOOK_UP_SECONDS = 5.0
 # A heartbeat is due three times in a session, but no more often than Kafka's default.
 MAX_HEARTBEAT_MS = 3000
+# Larger than Kafka's default: a fetch costs much the same whatever it brings.
+PARTITION_FETCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,9 @@ class KafkaSourceSettings:
         read_committed leaves out the records of open and aborted transactions.
     on_corrupt
         What to do about a record batch that is damaged in the log: stop, or skip it and count.
+    fetch
+        How records are taken out of a fetch: whole blocks by compiled code, or one after the other by kafka-python.
+        Both say the same; blocks need a kafka-python that the hook fits, and fall back to records with a warning.
     batch_rows, batch_bytes
         Bounds of one poll: records, and bytes of their keys, values and headers.
     """
@@ -61,6 +68,7 @@ class KafkaSourceSettings:
     auto_offset_reset: Literal["earliest", "latest", "none"] = "earliest"
     isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
     on_corrupt: Literal["stop", "skip"] = "stop"
+    fetch: Literal["blocks", "records"] = "blocks"
     batch_rows: int = 10_000
     batch_bytes: int = 16 << 20
     session_timeout_ms: int = 45_000
@@ -83,6 +91,8 @@ class KafkaSource:
 
     Attributes
     ----------
+    hooked
+        Whether fetches arrive as whole blocks; known from `start` on.
     corrupt_skipped
         Damaged batches that were skipped, by partition.
     """
@@ -94,12 +104,12 @@ class KafkaSource:
         self._members: Membership | None = None
         self._covered: dict[TopicPartition, Position] = {}
         self._max_replay = 0
-        self._carry = Carry()
+        self._carry: BlockCarry | RecordCarry = RecordCarry()
         self._starts: dict[TopicPartition, Start] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, int] = {}
         self._paused = False
-        self._mean_size = 1024.0
+        self.hooked = False
         self.corrupt_skipped: Counter[TopicPartition] = Counter()
 
     # Life
@@ -115,8 +125,10 @@ class KafkaSource:
             The brokers refuse us for good: credentials, certificates.
         """
         self._covered, self._max_replay = dict(resume.covered), resume.max_replay
+        self.hooked = self._settings.fetch == "blocks" and _fits()
         self._consumer = client.consumer(self._settings.connection, **_options(self._settings))
-        damage.raise_again(self._consumer)
+        self._carry = BlockCarry() if self.hooked else RecordCarry()
+        (hook.hook if self.hooked else damage.raise_again)(self._consumer)
         with client.translated("subscribing"):
             absent = positions.missing(self._consumer, self._settings.topics)
             if absent:
@@ -175,10 +187,21 @@ class KafkaSource:
         owned = members.owned()
         if self._paused:
             return RecordBatch.empty()
-        blocks = self._carry.take(self._settings.batch_rows, self._settings.batch_bytes)
+        batch = self._take()
         next_offsets = positions.ahead(self._next_offsets(owned), self._told)
         self._told = {tp: offset for tp, offset in (self._told | next_offsets).items() if tp in self._starts}
-        return batch_of(blocks, next_offsets)
+        return replace(batch, next_offsets=next_offsets)
+
+    def _take(self) -> RecordBatch:
+        try:
+            return self._carry.take(self._settings.batch_rows, self._settings.batch_bytes)
+        except damage.DamagedBatchError as error:
+            self._damaged(error)
+            # What follows the damage is fetched again.
+            self._carry.drop([error.partition])
+            return RecordBatch.empty()
+        except errors.KafkaError as error:
+            raise client.translate(error, "reading a fetch") from error
 
     def _group(self) -> Membership:
         if self._members is None:
@@ -187,21 +210,17 @@ class KafkaSource:
 
     def _fetch(self, timeout: float) -> None:
         """Poll the consumer: rebalances happen in here, and what is no longer ours is dropped."""
-        # poll cuts by rows only; the mean size of the last records turns bytes into rows, so that little is carried.
-        rows = min(self._settings.batch_rows, int(self._settings.batch_bytes / self._mean_size))
-        fetched: Mapping[object, list[object]] = {}
+        wanted = self._carry.wanted(self._settings.batch_rows, self._settings.batch_bytes)
+        fetched: Mapping[object, list[Any]] = {}
         finish_join(self._consumer)
         try:
-            fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max(rows, 1))
+            fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=wanted)
         except damage.DamagedBatchError as error:
             self._damaged(error)
         except errors.RetriableError as error:
             logger.warning("poll: %s: %s", type(error).__name__, error)
         except errors.KafkaError as error:
             raise client.translate(error, "poll") from error
-        records = [record for block in fetched.values() for record in block]
-        if records:
-            self._mean_size = max(sum(map(size_of, records)) / len(records), 1.0)
         self._carry.put(fetched)
         owned = set(self._group().owned())
         self._carry.drop(tp for tp in self._carry.first_offsets() if tp not in owned)
@@ -323,12 +342,23 @@ class KafkaSource:
         return all(self._told.get(tp, -1) >= self._ends[tp] for tp in owned)
 
 
+def _fits() -> bool:
+    """Return whether the hook fits the installed kafka-python; the faster receive path goes with it."""
+    reason = misfit()
+    if reason:
+        logger.warning("records are read one by one, at a fraction of the speed: %s", reason)
+        return False
+    hook.hasten()
+    return True
+
+
 def _options(settings: KafkaSourceSettings) -> dict[str, object]:
     """Return kafka-python's keyword arguments; the user's `client` section wins where both speak."""
     chosen: dict[str, object] = {
         "session_timeout_ms": settings.session_timeout_ms,
         "max_poll_interval_ms": settings.max_poll_interval_ms,
         "allow_auto_create_topics": False,
+        "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
     }
     chosen |= {name: value for name, value in settings.connection.client.items() if name in chosen}
     session = int(str(chosen["session_timeout_ms"]))

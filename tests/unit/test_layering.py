@@ -226,7 +226,7 @@ def test_the_table_has_no_cycle():
         ("loop.py", "from streamgmm.sources import Source", set()),
         ("loop.py", "from streamgmm.sources.memory import build", {"sources.memory"}),
         ("loop.py", "from streamgmm.sources import memory", {"sources.memory"}),
-        ("sources/memory.py", "from streamgmm.bus import hook", {"bus"}),
+        ("sources/memory.py", "from streamgmm.bus import hook", {"bus.hook"}),
         ("sources/kafka.py", "from streamgmm.bus import hook", set()),
         ("mixture/em.py", "from streamgmm.records import as_features", {"records"}),
         ("app.py", "from streamgmm.telemetry import metrics", set()),

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamgmm.bus.blocks import Carry, batch_of, size_of
+from streamgmm.bus.one_by_one import RecordCarry, batch_of, size_of
 from streamgmm.records import TopicPartition
 
 A, B = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -28,7 +28,7 @@ def test_blocks_become_one_batch():
         (B, [record(0, b"")]),
         (A, [record(8, b"y")]),
     ]
-    batch = batch_of(blocks, {A: 9, B: 1})
+    batch = batch_of(blocks)
     assert batch.partitions == (A, B)
     assert batch.partition.tolist() == [0, 0, 1, 0]
     assert batch.offset.tolist() == [5, 7, 0, 8]
@@ -36,14 +36,10 @@ def test_blocks_become_one_batch():
     assert [batch.value[i] for i in range(4)] == [b"x", None, b"", b"y"]
     assert [batch.key[i] for i in range(4)] == [b"k", None, None, None]
     assert [list(h) for h in batch.headers] == [[("h", b"")], [], [], []]
-    assert batch.next_offsets == {A: 9, B: 1}
 
 
-def test_offsets_can_move_without_records():
-    batch = batch_of([], {A: 3})
-    assert len(batch) == 0
-    assert batch.next_offsets == {A: 3}
-    assert batch_of([], {}).next_offsets == {}
+def test_no_records_are_an_empty_batch():
+    assert len(batch_of([])) == 0
 
 
 def test_a_size_counts_all_that_must_be_held():
@@ -57,7 +53,7 @@ def test_a_size_counts_all_that_must_be_held():
     st.integers(1, 80),
 )
 def test_takes_are_bounded_in_order_and_complete(blocks, rows, size):
-    carry, expected = Carry(), []
+    carry, expected = RecordCarry(), []
     for i, sizes in enumerate(blocks):
         tp = (A, B)[i % 2]
         records = [record(1000 * i + j, bytes(n)) for j, n in enumerate(sizes)]
@@ -67,18 +63,19 @@ def test_takes_are_bounded_in_order_and_complete(blocks, rows, size):
     while carry:
         before = carry.first_offsets()
         part = carry.take(rows, size)
-        flat = [(tp, r) for tp, block in part for r in block]
+        flat = [(part.topic_partition(i), int(part.offset[i])) for i in range(len(part))]
         assert 1 <= len(flat) <= rows
-        assert sum(size_of(r) for _, r in flat) <= size or len(flat) == 1
-        assert all(before[tp] <= r.offset for tp, r in flat)
-        taken += [(tp, r.offset) for tp, r in flat]
+        assert int(part.value.length.sum()) <= size or len(flat) == 1
+        assert all(before[tp] <= offset for tp, offset in flat)
+        taken += flat
     assert taken == expected
 
 
 def test_lost_partitions_are_dropped():
-    carry = Carry()
+    carry = RecordCarry()
     carry.put({A: [record(1)], B: [record(2)]})
     carry.put({A: [record(3)]})
     carry.drop([A])
     assert carry.first_offsets() == {B: 2}
-    assert [(tp, [r.offset for r in block]) for tp, block in carry.take(9, 9)] == [(B, [2])]
+    batch = carry.take(9, 9)
+    assert (batch.partitions, batch.offset.tolist()) == ((B,), [2])
