@@ -6,16 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.codecs import _block
+from streamgmm.codecs import _block, _framing
 from streamgmm.errors import ConfigError
 from streamgmm.records import Reject
 
 if TYPE_CHECKING:
     from streamgmm.codecs import CodecSettings
     from streamgmm.records import Bools, ByteColumn, FeatureBatch, Floats, Ints, Json, RecordBatch
-
-_FRAMINGS = {b"{": "JSON", b"[": "JSON", b"\0": "schema-registry framing", b"O": "Avro"}
-
 
 class PackedCodec:
     """Codec for packed floats of one width.
@@ -72,10 +69,9 @@ class PackedCodec:
     def _misfit(self, column: ByteColumn, index: int) -> Reject:
         length = int(column.length[index])
         start = int(column.start[index])
-        head = column.buffer[start : start + min(length, 1)].tobytes()
-        guess = f"; starts with {head.decode('latin-1')!r}: is this {_FRAMINGS[head]}?" if head in _FRAMINGS else ""
+        head = column.buffer[start : start + min(length, _framing.HEAD_BYTES)].tobytes()
         expected = f"expected a multiple of {self._width} ({len(self.fields)} × {self._dtype.itemsize})"
-        return Reject(index, -1, "dimension", f"{length} bytes, {expected}{guess}")
+        return Reject(index, -1, "dimension", f"{length} bytes, {expected}{_framing.hint(head, self._dtype.name)}")
 
 
 def _require_positions(settings: CodecSettings) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 
-from streamgmm.codecs import _block
+from streamgmm.codecs import _block, _framing
 from streamgmm.codecs._payload import RefusalError, category, describe, encodable, lookup, number, seconds
 from streamgmm.codecs._typed import reader
 from streamgmm.records import Reject
@@ -92,7 +92,8 @@ class JsonCodec:
         try:
             text = str(value, "utf-8")
         except UnicodeDecodeError as error:
-            raise RefusalError("decode", f"not UTF-8 at byte {error.start}{_framing(bytes(value[:1]))}") from None
+            guess = _framing.hint(bytes(value[: _framing.HEAD_BYTES]), "json")
+            raise RefusalError("decode", f"not UTF-8 at byte {error.start}{guess}") from None
         if self._quick is not None:
             try:
                 return self._quick(text, codes)
@@ -121,10 +122,6 @@ class JsonCodec:
         return category(field.name, value, codes) if field.type == "category" else number(field.name, value)
 
 
-def _framing(head: bytes) -> str:
-    return "; starts with a zero byte: is this schema-registry framing?" if head == b"\0" else ""
-
-
 def _parse(text: str) -> Json:
     try:
         return msgspec.json.decode(text)
@@ -135,7 +132,8 @@ def _parse(text: str) -> Json:
     except RecursionError:
         raise RefusalError("decode", "nested too deeply") from None
     except ValueError as error:
-        raise RefusalError("decode", f"not JSON: {error!s:.200}{_framing(text[:1].encode())}") from None
+        guess = _framing.hint(text[: _framing.HEAD_BYTES].encode("utf-8", "replace"), "json")
+        raise RefusalError("decode", f"not JSON: {error!s:.200}{guess}") from None
 
 
 def _integer(digits: str) -> float:
