@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from streamgmm.codecs import CodecSettings
     from streamgmm.records import Bools, ByteColumn, FeatureBatch, Floats, Ints, Json, RecordBatch
 
+
 class PackedCodec:
     """Codec for packed floats of one width.
 

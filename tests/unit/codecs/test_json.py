@@ -104,7 +104,7 @@ def test_details_say_where_and_what():
     assert "1 values, expected 2" in details[1]
     assert details[2] == "infinite: load"
     assert "not UTF-8 at byte 0" in details[3]
-    assert "schema-registry" in details[4]
+    assert "Confluent framing" in details[4]
     assert {r.row for r in decoded.rejects} == {-1}
 
 

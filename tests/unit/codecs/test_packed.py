@@ -70,7 +70,7 @@ def test_wrong_lengths_say_so_and_guess_the_framing(name):
     decoded = build(name).decode(record_batch(records))
     assert [r.reason for r in decoded.rejects] == ["dimension"] * 5
     assert "starts with '{': is this JSON?" in decoded.rejects[2].detail
-    assert "schema-registry" in decoded.rejects[3].detail
+    assert "Confluent framing" in decoded.rejects[3].detail
     width = 2 * np.dtype(WIDTHS[name]).itemsize
     assert f"{width - 1} bytes, expected a multiple of {width}" in decoded.rejects[4].detail
 
