@@ -10,8 +10,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from streamgmm.engine.drive import drive
 from streamgmm.ledger import Ledger, Part
 from streamgmm.records import Event, Report
@@ -134,7 +132,7 @@ class Loop:
             fields = self.ledger.without_rows_done(batch, self.codec.decode(batch))
         before = self.features.state()
         with self._stage("features"):
-            columns = self.features.apply(fields.X, np.zeros(len(fields), dtype=np.int32))
+            columns = self.features.apply(fields.X, fields.event_time, batch.key.take(fields.record))
         done = 0
         for start, scored in self._scored(columns, fields, batch):
             stop = start + len(scored)
@@ -142,7 +140,7 @@ class Loop:
             self._deliver(batch, fields, columns, Part(slice(start, stop), slice(done, records), muted), scored)
             done = records
             if self.engine.pending is not None:
-                self._promote(fields, stop, before)
+                self._promote(batch, fields, stop, before)
 
     def _scored(self, columns: Floats, fields: FeatureBatch, batch: RecordBatch) -> Iterator[Scored]:
         """Step through the rows (one empty part where there are none), timing only the engine's share."""
@@ -163,11 +161,11 @@ class Loop:
             taken = self.delivery.complete(records, self.ledger.advance(batch, fields, part))
         self._report(report_part(batch, fields, part, scored, taken, self._names, self.clock()))
 
-    def _promote(self, fields: FeatureBatch, rows: int, before: Arrays) -> None:
+    def _promote(self, batch: RecordBatch, fields: FeatureBatch, rows: int, before: Arrays) -> None:
         """Save the promoted detector with the feature state of exactly the rows that are done; then let it serve."""
         ahead = self.features.state()
         self.features.restore(before)
-        self.features.apply(fields.X[:rows], np.zeros(rows, dtype=np.int32))
+        self.features.apply(fields.X[:rows], fields.event_time[:rows], batch.key.take(fields.record[:rows]))
         durable = self.save()
         self.features.restore(ahead)
         self.engine.settle(durable=durable)

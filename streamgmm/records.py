@@ -76,6 +76,15 @@ class ByteColumn:
         start = int(self.start[index])
         return self.buffer[start : start + length].tobytes()
 
+    def take(self, indices: Ints) -> ByteColumn:
+        """Return the values at these indices (m,), of the same buffer."""
+        return ByteColumn(self.buffer, self.start[indices], self.length[indices])
+
+    @classmethod
+    def nulls(cls, n: int) -> ByteColumn:
+        """Return n nulls."""
+        return cls(np.empty(0, dtype=np.uint8), np.zeros(n, dtype=np.int64), np.full(n, -1, dtype=np.int64))
+
     @classmethod
     def from_values(cls, values: Sequence[bytes | None]) -> ByteColumn:
         """Join byte strings (None for null) into one buffer."""

@@ -17,7 +17,7 @@ from streamgmm.engine.drive import drive
 from streamgmm.engine.thinning import row_hashes, stream_hash
 from streamgmm.errors import ConfigError, DetectorError
 from streamgmm.features import Pipeline
-from streamgmm.records import ScoredBatch, as_features
+from streamgmm.records import ByteColumn, ScoredBatch, as_features
 from streamgmm.refit.runners import InlineRunner
 
 if TYPE_CHECKING:
@@ -72,7 +72,6 @@ class StreamDetector:
         self.engine = Engine(settings, InlineRunner(time.monotonic, on_pass), warm_up=warm_up, explain=explain)
         self.features = features or Pipeline.identity(settings.names)
         self._rows = 0
-        self._known: dict[str, int] = {}
 
     @classmethod
     def from_config(
@@ -127,7 +126,7 @@ class StreamDetector:
         """
         fields = as_features(X, self.features.n_inputs)
         times = _times(t, len(fields))
-        columns = self.features.apply(fields, self._slots(keys, len(fields)))
+        columns = self.features.apply(fields, times, _keys(keys, len(fields)))
         offsets = np.arange(self._rows, self._rows + len(columns), dtype=np.int64)
         self._rows += len(columns)
         streams = np.full(len(columns), STREAM, dtype=np.uint64)
@@ -135,35 +134,33 @@ class StreamDetector:
         parts = [scored for _, scored in drive(self.engine, columns, times, hashes)]
         return ScoredBatch.concatenate(parts or [self.engine.step(columns, times, hashes)])
 
-    def decision_function(self, X: ArrayLike) -> Floats:
+    def decision_function(self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str] | None = None) -> Floats:
         """Return log p(x) − threshold (n,), nats: negative for outliers. Nothing is learnt."""
-        columns = self._columns(X)
+        columns = self._columns(X, t, keys)
         return self._detector().log_density(columns) - self.engine.status().threshold
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
+    def predict(self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str] | None = None) -> NDArray[np.int64]:
         """Return −1 for outliers and 1 for inliers (n,). Nothing is learnt."""
-        return np.where(self.decision_function(X) < 0.0, -1, 1)
+        return np.where(self.decision_function(X, t, keys) < 0.0, -1, 1)
 
-    def _columns(self, X: ArrayLike) -> Floats:
+    def _columns(self, X: ArrayLike, t: ArrayLike | None, keys: Sequence[str] | None) -> Floats:
         fields = as_features(X, self.features.n_inputs)
         before = self.features.state()
-        columns = self.features.apply(fields, np.zeros(len(fields), dtype=np.int32))
+        columns = self.features.apply(fields, _times(t, len(fields)), _keys(keys, len(fields)))
         self.features.restore(before)
         return columns
-
-    def _slots(self, keys: Sequence[str] | None, n: int) -> NDArray[np.int32]:
-        """Return a number per key, in order of appearance; derived columns keep the state of each apart."""
-        if keys is None:
-            return np.zeros(n, dtype=np.int32)
-        if len(keys) != n:
-            raise DetectorError(f"there are {len(keys)} keys, but X has {n} rows", hint="one key per row")
-        return np.array([self._known.setdefault(k, len(self._known)) for k in keys], dtype=np.int32)
 
     def _detector(self) -> Detector:
         if self.engine.state.detector is None:
             needed = self.engine.status().rows_needed
             raise DetectorError("nothing has been fitted yet", hint=f"process {needed} more rows first")
         return self.engine.state.detector
+
+
+def _keys(keys: Sequence[str] | None, n: int) -> ByteColumn | None:
+    if keys is not None and len(keys) != n:
+        raise DetectorError(f"there are {len(keys)} keys, but X has {n} rows", hint="one key per row")
+    return None if keys is None else ByteColumn.from_values([str(key).encode() for key in keys])
 
 
 def _times(t: ArrayLike | None, n: int) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BeforeValidator, Field
 
@@ -179,7 +180,10 @@ class _Feature(Section):
         return names
 
 
-class _AddingFeature(_Feature):
+class _RecallingFeature(_Feature):
+    by: Literal["key", "stream"] = "key"
+    """Whether each record key has a past of its own, or the whole stream one; records without a key share one."""
+
     @property
     def suffix(self) -> str:
         """Return what is added to a column's name."""
@@ -236,14 +240,14 @@ class Clip(_Feature):
             yield Rule(("min",), f"min ({self.min:g}) is not below max ({self.max:g})")
 
 
-class Difference(_AddingFeature):
+class Difference(_RecallingFeature):
     """One more column for each: the change since the row before."""
 
     type: Literal["difference"]
     """Kind of feature."""
 
 
-class Lag(_AddingFeature):
+class Lag(_RecallingFeature):
     """One more column for each: the value some rows ago."""
 
     type: Literal["lag"]
@@ -257,7 +261,7 @@ class Lag(_AddingFeature):
         return "lag" if self.steps == 1 else f"lag{self.steps}"
 
 
-class Ewma(_AddingFeature):
+class Ewma(_RecallingFeature):
     """One more column for each: the distance from an exponentially weighted mean of the rows before."""
 
     type: Literal["ewma"]
@@ -266,4 +270,40 @@ class Ewma(_AddingFeature):
     """Rows after which a row's weight in the mean has halved."""
 
 
-Feature: TypeAlias = Annotated[Select | Log | Clip | Difference | Lag | Ewma, Field(discriminator="type")]
+CalendarParts: TypeAlias = Annotated[tuple[Literal["hour", "weekday"], ...], Field(min_length=1)]
+
+
+class Calendar(Section):
+    """Two more columns for each part: sine and cosine of where the event time stands in the local day or week."""
+
+    type: Literal["calendar"]
+    """Kind of feature."""
+    parts: CalendarParts = ("hour", "weekday")
+    """Time of day, day of the week, or both."""
+    timezone: Text = "UTC"
+    """Whose clock: a name such as Europe/Berlin."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the columns it works on: none."""
+        return ()
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield parts that are named twice, and a time zone that nobody has."""
+        for position, name in duplicates(self.parts):
+            yield Rule(("parts", position), f"{name!r} is named twice")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            yield Rule(
+                ("timezone",),
+                f"there is no time zone {self.timezone!r}; use a name such as Europe/Berlin (where the system has no "
+                "time zones: pip install tzdata)",
+            )
+
+    def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the columns that come out: two more for each part."""
+        return (*names, *(f"{part}.{wave}" for part in self.parts for wave in ("sin", "cos")))
+
+
+Feature: TypeAlias = Annotated[Select | Log | Clip | Difference | Lag | Ewma | Calendar, Field(discriminator="type")]

@@ -139,6 +139,8 @@ class Limits(Section):
     """A larger record is rejected (`oversize`)."""
     calibration_rows: Int = Field(default=1_000_000, ge=1000, le=100_000_000)
     """Most scores in the calibration buffer."""
+    keys: Int = Field(default=10_000, ge=1, le=1_000_000)
+    """Most keys that derived columns keep state for; one more takes the place of the key seen longest ago."""
     learning_cpu: Float = Field(default=0.2, gt=0, lt=1)
     """Share of the process's processor time, and of one core, that learning may take; beyond it intervals stretch."""
     loop_deadline: Seconds = 60.0

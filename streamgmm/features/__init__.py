@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from streamgmm import registry
 from streamgmm.errors import ConfigError
+from streamgmm.features._keys import KeyTable
+from streamgmm.records import ByteColumn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from streamgmm.records import Floats, Json
+    from streamgmm.records import Bools, Floats, Ints, Json
 
-    Slots = NDArray[np.integer[Any]]
     Arrays = Mapping[str, NDArray[Any]]
+
+MAX_KEYS = 10_000
+
+
+class Rows(NamedTuple):
+    """Whose rows they are, and when.
+
+    Attributes
+    ----------
+    slot : (n,) int64
+        State is kept per slot.
+    fresh : (n,) bool
+        The slot has a new owner from this row on: what it held is void.
+    time : (n,) float64
+        Event time, seconds since the epoch; NaN where unknown.
+    """
+
+    slot: Ints
+    fresh: Bools
+    time: Floats
 
 
 class Feature(Protocol):
@@ -28,15 +49,14 @@ class Feature(Protocol):
     """
 
     names: tuple[str, ...]
+    by_key: bool
+    """Whether slots stand for keys; otherwise all rows are of slot 0."""
 
-    def apply(self, X: Floats, slot: Slots) -> Floats:
-        """Return the columns (n, len(names)) of rows X (n, d); never infinite where X is finite.
-
-        `slot` (n,) says whose row it is: state is kept per slot.
-        """
+    def apply(self, X: Floats, rows: Rows) -> Floats:
+        """Return the columns (n, len(names)) of rows X (n, d); never infinite where X is finite."""
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return what has to survive a restart; later calls of `apply` leave the arrays alone."""
+        """Return what has to survive a restart: arrays (slots, …), which later calls of `apply` leave alone."""
 
     def restore(self, state: Arrays) -> None:
         """Continue from a state."""
@@ -44,6 +64,8 @@ class Feature(Protocol):
 
 class Stateless:
     """The state of a feature that looks at one row at a time."""
+
+    by_key = False
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return nothing."""
@@ -62,14 +84,17 @@ class Pipeline:
         Names of the columns that go in.
     features
         In order; each was built for the names that the one before gives out.
+    keys
+        Most keys that state is kept for; beyond, the key seen longest ago starts anew.
     """
 
-    def __init__(self, inputs: Sequence[str], features: Sequence[Feature] = ()) -> None:
+    def __init__(self, inputs: Sequence[str], features: Sequence[Feature] = (), keys: int = MAX_KEYS) -> None:
         self.inputs = tuple(inputs)
         self.features = tuple(features)
+        self._keys = KeyTable(keys) if any(feature.by_key for feature in features) else None
 
     @classmethod
-    def build(cls, specs: Sequence[Mapping[str, Json]], names: Sequence[str]) -> Pipeline:
+    def build(cls, specs: Sequence[Mapping[str, Json]], names: Sequence[str], keys: int = MAX_KEYS) -> Pipeline:
         """Build the features that a configuration lists; `type` names the member.
 
         Raises
@@ -86,7 +111,7 @@ class Pipeline:
                 raise ConfigError(f"features[{i}]: {error}") from None
             features.append(feature)
             current = feature.names
-        return cls(names, features)
+        return cls(names, features, keys)
 
     @classmethod
     def identity(cls, names: Sequence[str]) -> Pipeline:
@@ -103,19 +128,42 @@ class Pipeline:
         """Number of columns that go in."""
         return len(self.inputs)
 
-    def apply(self, X: Floats, slot: Slots | None = None) -> Floats:
-        """Return the columns (n, len(names)), C-contiguous, of rows X (n, n_inputs) in stream order."""
-        slots = np.zeros(len(X), dtype=np.int64) if slot is None else slot
+    def apply(self, X: Floats, time: Floats | None = None, keys: ByteColumn | None = None) -> Floats:
+        """Return the columns (n, len(names)), C-contiguous, of rows X (n, n_inputs) in stream order.
+
+        Parameters
+        ----------
+        time : (n,), optional
+            Event times, seconds; unknown unless given.
+        keys : n byte strings, optional
+            Whose row each is; all of one key (null) unless given.
+        """
+        if not self.features:
+            return np.ascontiguousarray(X)
+        n = len(X)
+        times = np.full(n, np.nan) if time is None else time
+        together = Rows(np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool), times)
+        apart = together
+        if self._keys is not None:
+            apart = Rows(*self._keys.slots(ByteColumn.nulls(n) if keys is None else keys), times)
         for feature in self.features:
-            X = feature.apply(X, slots)
+            X = feature.apply(X, apart if feature.by_key else together)
         return np.ascontiguousarray(X)
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the state of every feature, by position."""
-        return {f"{i}.{key}": value for i, f in enumerate(self.features) for key, value in f.state().items()}
+        """Return the state of every feature, by position, and of the keys."""
+        keys = {} if self._keys is None else {f"keys.{name}": value for name, value in self._keys.state().items()}
+        return keys | {f"{i}.{key}": value for i, f in enumerate(self.features) for key, value in f.state().items()}
 
     def restore(self, state: Arrays) -> None:
         """Continue from a state of the same features."""
+        kept = None if self._keys is None else self._keys.restore(_part(state, "keys."))
         for i, feature in enumerate(self.features):
-            prefix = f"{i}."
-            feature.restore({key.removeprefix(prefix): v for key, v in state.items() if key.startswith(prefix)})
+            mine = _part(state, f"{i}.")
+            if kept is not None and feature.by_key:
+                mine = {name: value[kept] for name, value in mine.items()}
+            feature.restore(mine)
+
+
+def _part(state: Arrays, prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from streamgmm.features._slots import grown
+from streamgmm.features.history_kernels import lagged
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from streamgmm.features import Slots
+    from streamgmm.features import Rows
     from streamgmm.records import Floats
 
 
@@ -27,42 +30,27 @@ class History:
     """
 
     def __init__(self, steps: int, width: int) -> None:
-        self._steps = steps
-        # (slots, steps, width), oldest row first; NaN before anything is known.
-        self._tail = np.full((0, steps, width), np.nan)
+        # A ring per slot, NaN before anything is known; and where its oldest row stands.
+        self._ring = np.full((0, steps, width), np.nan)
+        self._at = np.zeros(0, dtype=np.int64)
 
-    def lagged(self, X: Floats, slot: Slots) -> Floats:
+    def lagged(self, X: Floats, rows: Rows) -> Floats:
         """Return, for every row, its slot's row `steps` ago; a row before which nothing is known gets its own values.
 
         A missing value counts as the last one known, so that one gap does not cost two rows.
         """
-        out = np.empty_like(X)
-        if not len(X):
-            return out
-        tail = self._with_slots(int(slot.max()) + 1)
-        for one in np.unique(slot):
-            rows = np.flatnonzero(slot == one)
-            known = _forward_filled(np.concatenate([tail[one], X[rows]]))
-            out[rows] = known[: len(rows)]
-            tail[one] = known[-self._steps :]
-        self._tail = tail
-        return np.where(np.isnan(out), X, out)
+        self._ring, self._at = grown(self._ring, rows.slot, np.nan), grown(self._at, rows.slot, 0)
+        out = np.empty(X.shape)
+        lagged(np.ascontiguousarray(X), rows.slot, rows.fresh, self._ring, self._at, out)
+        return out
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the memory."""
-        return {"tail": self._tail}
+        """Return the memory (slots, steps, width), oldest row first."""
+        steps = self._ring.shape[1]
+        order = (self._at[:, None] + np.arange(steps)) % steps
+        return {"tail": np.take_along_axis(self._ring, order[:, :, None], axis=1)}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from a memory."""
-        self._tail = np.array(state["tail"], dtype=np.float64)
-
-    def _with_slots(self, slots: int) -> Floats:
-        """Return a copy of the memory with room for so many slots; the old one may stand in a snapshot."""
-        new = max(0, slots - len(self._tail))
-        return np.concatenate([self._tail, np.full((new, *self._tail.shape[1:]), np.nan)])
-
-
-def _forward_filled(X: Floats) -> Floats:
-    rows = np.arange(len(X))[:, None]
-    last_known = np.maximum.accumulate(np.where(np.isnan(X), 0, rows), axis=0)
-    return np.take_along_axis(X, last_known, axis=0)
+        self._ring = np.array(state["tail"], dtype=np.float64, order="C")
+        self._at = np.zeros(len(self._ring), dtype=np.int64)

@@ -20,8 +20,16 @@ _LARGEST = np.finfo(np.float64).max
 def check_options(spec: Mapping[str, Json], allowed: Collection[str]) -> None:
     """Refuse options that a member does not have."""
     for option in spec:
-        if option not in {"type", "fields", *allowed}:
-            raise ConfigError(f"unknown option {option!r}{did_you_mean(option, ('fields', *allowed))}")
+        if option not in {"type", *allowed}:
+            raise ConfigError(f"unknown option {option!r}{did_you_mean(option, allowed)}")
+
+
+def by_key(spec: Mapping[str, Json]) -> bool:
+    """Return whether state is kept per key, as it is unless `by: stream` is given."""
+    by = spec.get("by", "key")
+    if by not in ("key", "stream"):
+        raise ConfigError(f"by must be key or stream, got {by!r}")
+    return bool(by == "key")
 
 
 def positions(spec: Mapping[str, Json], names: Sequence[str]) -> Ints:

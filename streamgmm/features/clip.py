@@ -12,13 +12,13 @@ from streamgmm.features import Stateless, _options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamgmm.features import Slots
+    from streamgmm.features import Rows
     from streamgmm.records import Floats, Ints, Json
 
 
 def build(spec: Mapping[str, Json], names: tuple[str, ...]) -> Clip:
     """Return the feature; options: `min`, `max`, at least one of them."""
-    _options.check_options(spec, ("min", "max"))
+    _options.check_options(spec, ("fields", "min", "max"))
     low, high = _bound(spec, "min"), _bound(spec, "max")
     if low is None and high is None:
         raise ConfigError("clip needs min, max, or both")
@@ -43,7 +43,7 @@ class Clip(Stateless):
         self._low = low
         self._high = high
 
-    def apply(self, X: Floats, slot: Slots) -> Floats:  # noqa: ARG002 - part of the contract
+    def apply(self, X: Floats, rows: Rows) -> Floats:  # noqa: ARG002 - part of the contract
         """Return X with the chosen columns limited."""
         out = X.copy()
         out[:, self._columns] = np.clip(X[:, self._columns], self._low, self._high)

@@ -1,4 +1,4 @@
-"""Add how much a column changed since the row before, `x.difference`; 0 for the first row."""
+"""Add how much a column changed since the row before of its key, `x.difference`; 0 for the first row."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamgmm.features import Slots
+    from streamgmm.features import Rows
     from streamgmm.records import Floats, Ints, Json
 
 
 def build(spec: Mapping[str, Json], names: tuple[str, ...]) -> Difference:
-    """Return the feature; it has no options."""
-    _options.check_options(spec, ())
+    """Return the feature; options: `by`, key (unless given) or stream."""
+    _options.check_options(spec, ("fields", "by"))
     columns = _options.positions(spec, names)
-    return Difference(columns, _options.added(names, columns, "difference"))
+    return Difference(columns, _options.added(names, columns, "difference"), by_key=_options.by_key(spec))
 
 
 class Difference:
     """Changes beside the present values. After a gap the change is since the last value known."""
 
-    def __init__(self, columns: Ints, names: tuple[str, ...]) -> None:
+    def __init__(self, columns: Ints, names: tuple[str, ...], *, by_key: bool) -> None:
         self.names = names
+        self.by_key = by_key
         self._columns = columns
         self._history = History(1, len(columns))
 
-    def apply(self, X: Floats, slot: Slots) -> Floats:
+    def apply(self, X: Floats, rows: Rows) -> Floats:
         """Return X and one more column per chosen one."""
         present = X[:, self._columns]
         with np.errstate(over="ignore"):
-            change = _options.finite(present - self._history.lagged(present, slot))
+            change = _options.finite(present - self._history.lagged(present, rows))
         return np.hstack([X, change])
 
     def state(self) -> dict[str, NDArray[Any]]:

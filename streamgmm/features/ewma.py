@@ -1,4 +1,4 @@
-"""Add how far a column is from its exponentially weighted mean, `x.ewma`; 0 for the first row.
+"""Add how far a column is from the exponentially weighted mean of its key, `x.ewma`; 0 for the first row.
 
 The mean is of the rows before: a row that shifts its own yardstick would hide itself.
 """
@@ -11,6 +11,7 @@ import numpy as np
 
 from streamgmm.errors import ConfigError
 from streamgmm.features import _options
+from streamgmm.features._slots import grown
 from streamgmm.features.ewma_kernels import deviations
 
 if TYPE_CHECKING:
@@ -18,44 +19,42 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamgmm.features import Slots
+    from streamgmm.features import Rows
     from streamgmm.records import Floats, Ints, Json
 
 
 def build(spec: Mapping[str, Json], names: tuple[str, ...]) -> Ewma:
-    """Return the feature; options: `half_life` in rows, 100 unless given."""
-    _options.check_options(spec, ("half_life",))
+    """Return the feature; options: `half_life` in rows, 100 unless given; `by`, key (unless given) or stream."""
+    _options.check_options(spec, ("fields", "half_life", "by"))
     half_life = spec.get("half_life", 100)
     if isinstance(half_life, bool) or not isinstance(half_life, int | float) or not 0 < half_life < np.inf:
         raise ConfigError(f"half_life must be a number of rows above 0, got {half_life!r}")
     columns = _options.positions(spec, names)
-    return Ewma(columns, _options.added(names, columns, "ewma"), float(half_life))
+    added = _options.added(names, columns, "ewma")
+    return Ewma(columns, added, float(half_life), by_key=_options.by_key(spec))
 
 
 class Ewma:
     """Deviations beside the present values."""
 
-    def __init__(self, columns: Ints, names: tuple[str, ...], half_life: float) -> None:
+    def __init__(self, columns: Ints, names: tuple[str, ...], half_life: float, *, by_key: bool) -> None:
         self.names = names
+        self.by_key = by_key
         self._columns = columns
         self._weight = -np.expm1(-np.log(2.0) / half_life)
         self._mean = np.full((0, len(columns)), np.nan)
 
-    def apply(self, X: Floats, slot: Slots) -> Floats:
+    def apply(self, X: Floats, rows: Rows) -> Floats:
         """Return X and one more column per chosen one."""
-        # Fresh arrays: the kernel takes one kind, contiguous and writable; and the old mean may stand in a snapshot.
         present = np.array(X[:, self._columns], order="C")
-        slots = np.array(slot, dtype=np.int64)
-        new = max(0, int(slots.max(initial=-1)) + 1 - len(self._mean))
-        mean = np.concatenate([self._mean, np.full((new, len(self._columns)), np.nan)])
+        self._mean = grown(self._mean, rows.slot, np.nan)
         out = np.empty_like(present)
-        deviations(present, slots, self._weight, mean, out)
-        self._mean = mean
+        deviations(present, rows.slot, rows.fresh, self._weight, self._mean, out)
         return np.hstack([X, out])
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return the means."""
-        return {"mean": self._mean}
+        return {"mean": self._mean.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Continue from the means."""

@@ -9,19 +9,22 @@ LARGEST = np.finfo(np.float64).max
 
 
 @njit(
-    "void(float64[:, ::1], int64[::1], float64, float64[:, ::1], float64[:, ::1])",
+    "void(float64[:, ::1], int64[::1], bool_[::1], float64, float64[:, ::1], float64[:, ::1])",
     nogil=True,
     cache=True,
     error_model="numpy",
 )
-def deviations(X, slot, weight, mean, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+def deviations(X, slot, fresh, weight, mean, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
     """Write x − mean of the rows before into out (n, d), and move mean (slots, d) on by weight · (x − mean).
 
-    NaN in X gives NaN and leaves the mean; NaN in the mean stands for no row so far. Values that overflow are cut to
+    NaN in X gives NaN and leaves the mean; NaN in the mean stands for no row so far, which a
+    fresh row of a slot restores. Values that overflow are cut to
     the largest float before they can turn the mean into an infinity that nothing would ever heal.
     """
     for i in range(X.shape[0]):
         s = slot[i]
+        if fresh[i]:
+            mean[s] = np.nan
         for j in range(X.shape[1]):
             x = X[i, j]
             if np.isnan(x):

@@ -11,13 +11,13 @@ from streamgmm.features import Stateless, _options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamgmm.features import Slots
+    from streamgmm.features import Rows
     from streamgmm.records import Floats, Ints, Json
 
 
 def build(spec: Mapping[str, Json], names: tuple[str, ...]) -> Log:
     """Return the feature; it has no options."""
-    _options.check_options(spec, ())
+    _options.check_options(spec, ("fields",))
     return Log(_options.positions(spec, names), names)
 
 
@@ -28,7 +28,7 @@ class Log(Stateless):
         self.names = names
         self._columns = columns
 
-    def apply(self, X: Floats, slot: Slots) -> Floats:  # noqa: ARG002 - part of the contract
+    def apply(self, X: Floats, rows: Rows) -> Floats:  # noqa: ARG002 - part of the contract
         """Return X with the chosen columns transformed."""
         out = X.copy()
         values = X[:, self._columns]

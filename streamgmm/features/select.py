@@ -10,13 +10,13 @@ from streamgmm.features import Stateless, _options
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamgmm.features import Slots
+    from streamgmm.features import Rows
     from streamgmm.records import Floats, Ints, Json
 
 
 def build(spec: Mapping[str, Json], names: tuple[str, ...]) -> Select:
     """Return the feature; options: `rename`, a mapping from old to new names."""
-    _options.check_options(spec, ("rename",))
+    _options.check_options(spec, ("fields", "rename"))
     columns = _options.positions(spec, names)
     kept = [names[i] for i in columns]
     rename = spec.get("rename") or {}
@@ -36,6 +36,6 @@ class Select(Stateless):
         self.names = names
         self._columns = columns
 
-    def apply(self, X: Floats, slot: Slots) -> Floats:  # noqa: ARG002 - part of the contract
+    def apply(self, X: Floats, rows: Rows) -> Floats:  # noqa: ARG002 - part of the contract
         """Return the chosen columns."""
         return X[:, self._columns]

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 
 from streamgmm import registry
 from streamgmm.errors import ConfigError
 from streamgmm.features import Pipeline
+from streamgmm.features._zones import Zone
+from streamgmm.records import ByteColumn
 
 NAN = np.nan
 NAMES = ("a", "b")
 
 
-def apply(
-    spec: dict[str, object], X: list[list[float]], slot: list[int] | None = None
-) -> tuple[tuple[str, ...], object]:
+def apply(spec, X, keys=None, time=None):
     pipeline = Pipeline.build([spec], NAMES)
-    out = pipeline.apply(np.array(X, dtype=float), None if slot is None else np.array(slot, dtype=np.int32))
-    return pipeline.names, out
+    column = None if keys is None else ByteColumn.from_values(keys)
+    return pipeline.names, pipeline.apply(np.array(X, dtype=float), time, column)
 
 
 def test_select_keeps_orders_and_renames():
@@ -82,13 +85,43 @@ def test_ewma_survives_what_overflows():
 
 
 @pytest.mark.parametrize("kind", ["difference", "lag", "ewma"])
-def test_every_slot_has_a_past_of_its_own(kind, rng):
+def test_every_key_has_a_past_of_its_own_unless_the_stream_has_one(kind, rng):
     X = rng.normal(size=(60, 2))
-    slot = rng.integers(3, size=60)
+    key = rng.choice(["m1", "m2", "mü"], size=60)
     spec = {"type": kind, "fields": ["a", "b"]}
-    _, mixed = apply(spec, X, slot)
-    for one in range(3):
-        np.testing.assert_array_equal(mixed[slot == one], apply(spec, X[slot == one])[1])
+    _, mixed = apply(spec, X, [k.encode() for k in key])
+    for one in np.unique(key):
+        np.testing.assert_array_equal(mixed[key == one], apply(spec, X[key == one])[1])
+    _, together = apply({**spec, "by": "stream"}, X, [k.encode() for k in key])
+    np.testing.assert_array_equal(together, apply(spec, X)[1])
+    assert (together != mixed).any()
+
+
+def test_the_calendar_follows_the_zone_and_its_summer():
+    spec = {"type": "calendar", "timezone": "Europe/Berlin"}
+    noon = [1704106800.0, 1719828000.0]  # 12:00 in Berlin, both Mondays, in winter and in summer
+    names, out = apply(spec, [[0, 0], [0, 0], [0, 0]], time=np.array([*noon, NAN]))
+    assert names == (*NAMES, "hour.sin", "hour.cos", "weekday.sin", "weekday.cos")
+    half, day = np.pi, 2 * np.pi / 7
+    np.testing.assert_allclose(
+        out[:2, 2:], [[np.sin(half), np.cos(half), np.sin(day / 2), np.cos(day / 2)]] * 2, atol=1e-9
+    )
+    assert np.isnan(out[2, 2:]).all()
+    assert (out[:, :2] == 0).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns", "Africa/Casablanca"]
+)
+def test_local_time_is_what_the_standard_library_says(name, rng):
+    seconds = np.floor(rng.uniform(0, 4e9, 3000))
+    expected = [datetime.fromtimestamp(s, ZoneInfo(name)).replace(tzinfo=UTC).timestamp() for s in seconds]
+    np.testing.assert_array_equal(Zone(name).local(seconds), expected)
+
+
+def test_a_wild_time_is_no_error():
+    _, out = apply({"type": "calendar"}, [[0, 0]] * 3, time=np.array([-1e300, 1e300, 1e15]))
+    assert np.isfinite(out).all()
 
 
 @pytest.mark.parametrize(
@@ -108,6 +141,13 @@ def test_every_slot_has_a_past_of_its_own(kind, rng):
         ({"type": "clip", "fields": ["a"], "min": "low"}, "finite number"),
         ({"type": "ewma", "fields": ["a"], "half_life": 0}, "above 0"),
         ({"type": "ewma", "fields": ["a"], "half_life": float("inf")}, "above 0"),
+        ({"type": "lag", "fields": ["a"], "by": "host"}, "key or stream"),
+        ({"type": "calendar", "timezone": "Europe/Bärlin"}, "no time zone"),
+        ({"type": "calendar", "timezone": "../secrets"}, "no time zone"),
+        ({"type": "calendar", "parts": []}, "hour and weekday"),
+        ({"type": "calendar", "parts": ["year"]}, "hour and weekday"),
+        ({"type": "calendar", "parts": ["hour", "hour"]}, "hour and weekday"),
+        ({"type": "calendar", "fields": ["a"]}, "unknown option 'fields'"),
         ({"type": "select", "fields": ["a"], "rename": {"b": "c"}}, "not kept"),
         ({"type": "select", "fields": ["a", "b"], "rename": {"b": "a"}}, "same name"),
         ({"type": "nothing", "fields": ["a"]}, "not one of the features"),
@@ -163,4 +203,4 @@ def test_a_state_is_not_changed_by_what_comes_after(rng):
 
 
 def test_every_member_is_tried_here():
-    assert registry.names("features") == ("clip", "difference", "ewma", "lag", "log", "select")
+    assert registry.names("features") == ("calendar", "clip", "difference", "ewma", "lag", "log", "select")
