@@ -167,6 +167,8 @@ class _App:
         with self._supervisor.busy("start"):
             self._telemetry.warm(load_kernels())
             self._source.start(self._resume)
+        # Only Kafka has a hook; a file is read as it is.
+        self._telemetry.metrics.set_block_hook(active=getattr(self._source, "hooked", False))
         log.info("streamgmm %s started", __version__)
         self._loop.run(self._stop.requested)
         log.info("stopping")

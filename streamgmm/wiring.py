@@ -114,6 +114,7 @@ def kafka_source_settings(config: Config, section: KafkaSource) -> KafkaSourceSe
         auto_offset_reset=section.auto_offset_reset,
         isolation_level=section.isolation_level,
         on_corrupt=section.on_corrupt,
+        fetch=section.fetch,
         batch_rows=config.limits.batch_rows,
         batch_bytes=config.limits.batch_bytes,
         session_timeout_ms=section.client.session_timeout_ms,

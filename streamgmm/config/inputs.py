@@ -44,6 +44,8 @@ class KafkaSource(Section):
     """Whether records of open or aborted transactions are read."""
     on_corrupt: Literal["stop", "skip"] = "stop"
     """What to do with a record batch that is damaged in the log: stop, or skip and count it."""
+    fetch: Literal["blocks", "records"] = "blocks"
+    """How fetches are read: whole batches by compiled code, or (slower) record by record by kafka-python."""
     client: ConsumerClient = ConsumerClient()
     """Options of the Kafka consumer."""
     security: Security = Security()

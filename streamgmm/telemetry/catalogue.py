@@ -180,4 +180,9 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("config_last_reload_successful", "gauge", "1 if the configuration last read is the one that runs."),
     Metric("kernel_signatures", "gauge", "Compiled kernel signatures; constant once ready."),
+    Metric(
+        "block_hook_active",
+        "gauge",
+        "1 while fetches are read as whole blocks; 0 is slower: source.fetch, or a kafka-python that does not fit.",
+    ),
 )

@@ -91,6 +91,11 @@ class Metrics:
         with self._series.lock:
             self._series.set("kernel_signatures", float(n))
 
+    def set_block_hook(self, *, active: bool) -> None:
+        """Say whether fetches are read as whole blocks."""
+        with self._series.lock:
+            self._series.set("block_hook_active", float(active))
+
     def set_reload(self, *, successful: bool) -> None:
         """Say how the last reload of the configuration went."""
         with self._series.lock:

@@ -25,13 +25,14 @@ def config(**more):
 def test_the_kafka_source_is_told_everything():
     source = {
         "bootstrap_servers": "one:1", "topic": "t", "group_id": "g", "group_instance_id": "g-0", "on_corrupt": "skip",
-        "auto_offset_reset": "latest", "isolation_level": "read_uncommitted",
+        "fetch": "records", "auto_offset_reset": "latest", "isolation_level": "read_uncommitted",
         "client": {"session_timeout_ms": 6000, "max_poll_interval_ms": 60000, "fetch_max_bytes": "1MiB"},
     }  # fmt: skip
     whole = config(source=source, limits={"batch_rows": 7, "batch_bytes": "8MiB"})
     settings = wiring.kafka_source_settings(whole, whole.source)
     assert settings.topics == ("t",)
     assert (settings.group_id, settings.group_instance_id, settings.on_corrupt) == ("g", "g-0", "skip")
+    assert settings.fetch == "records"
     assert (settings.auto_offset_reset, settings.isolation_level) == ("latest", "read_uncommitted")
     assert (settings.batch_rows, settings.batch_bytes) == (7, 8 << 20)
     assert (settings.session_timeout_ms, settings.max_poll_interval_ms) == (6000, 60000)
