@@ -6,9 +6,11 @@
 #   apache_kafka.sh cluster   three nodes, PLAINTEXT on BASE, BASE+1, BASE+2 (replication 3, min.insync 2)
 #   apache_kafka.sh secure    one node: PLAINTEXT on BASE (super user), SASL_SSL on BASE+1 (PLAIN, SCRAM-SHA-256/512;
 #                             user svc, password svc-secret), SSL with client certificates on BASE+2, ACLs on
+#   apache_kafka.sh again N   start node N of the cluster once more, on the storage it had when it died
 #   apache_kafka.sh stop      stop every node that this data directory started
 #
-# Every start formats fresh storage, waits until the nodes answer, and prints KEY=VALUE lines.
+# single, cluster and secure format fresh storage, wait until the nodes answer, and print KEY=VALUE lines. The process
+# of node N is named in $KAFKA_DATA/nodeN.pid.
 # Environment: KAFKA_HOME (.kafka beside this repository's files), KAFKA_DATA ($KAFKA_HOME/data), KAFKA_BASE_PORT (29092),
 # KAFKA_VERSION, KAFKA_HEAP (512m). Exit codes: 69 Maven Central does not answer, 127 java, mvn or openssl is missing.
 set -euo pipefail
@@ -67,7 +69,7 @@ storage() { java -cp "$jars/*" kafka.tools.StorageTool "$@" > "$data/format.log"
 
 launch() { # properties file: starts a node in its own session, so that the caller's Ctrl-C does not reach it
   setsid java "-Xms$heap" "-Xmx$heap" -XX:+UseSerialGC -Dorg.apache.logging.log4j.level=INFO -cp "$jars/*" kafka.Kafka "$1" > "${1%.properties}.log" 2>&1 < /dev/null &
-  echo $! >> "$data/pids"
+  echo $! > "${1%.properties}.pid"
 }
 
 answers() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2> /dev/null; }
@@ -76,12 +78,12 @@ started() { # node number: its log says so, and it still lives
   grep -q "Kafka Server started" "$data/node$1.log" 2> /dev/null
 }
 
-await_nodes() { # how many
+await_nodes() { # their numbers
   local node tries
-  for node in $(seq "$1"); do
+  for node in "$@"; do
     for tries in $(seq 240); do
       started "$node" && answers $((base + node - 1)) && break
-      if ! kill -0 "$(sed -n "${node}p" "$data/pids")" 2> /dev/null || [ "$tries" = 240 ]; then
+      if ! kill -0 "$(< "$data/node$node.pid")" 2> /dev/null || [ "$tries" = 240 ]; then
         say "node $node did not start:"
         tail -n 20 "$data/node$node.log" >&2
         stop
@@ -156,8 +158,15 @@ cluster() {
     storage format -t "$id" -c "$data/node$node.properties"
     launch "$data/node$node.properties"
   done
-  await_nodes 3
+  await_nodes 1 2 3
   echo "BOOTSTRAP=127.0.0.1:$base,127.0.0.1:$((base + 1)),127.0.0.1:$((base + 2))"
+}
+
+again() { # node number
+  local node=${1:?which node}
+  need java
+  launch "$data/node$node.properties"
+  await_nodes "$node"
 }
 
 authority() { # name; a second one is what an untrusted authority looks like
@@ -213,19 +222,20 @@ secure() {
 }
 
 stop() {
-  local pid
-  [ -e "$data/pids" ] || return 0
-  while read -r pid; do
+  local file pid
+  for file in "$data"/node*.pid; do
+    [ -e "$file" ] || continue
+    pid=$(< "$file")
     # A pid may have been handed to another process since: only a Kafka of this data directory is ours.
-    tr '\0' ' ' < "/proc/$pid/cmdline" 2> /dev/null | grep -qF "$data/" && kill -9 "$pid" 2> /dev/null
-  done < "$data/pids" || true
-  while read -r pid; do
-    while kill -0 "$pid" 2> /dev/null; do sleep 0.05; done
-  done < "$data/pids"
-  rm -f "$data/pids"
+    if tr '\0' ' ' < "/proc/$pid/cmdline" 2> /dev/null | grep -qF "$data/"; then
+      kill -9 "$pid" 2> /dev/null || true
+      while kill -0 "$pid" 2> /dev/null; do sleep 0.05; done
+    fi
+    rm -f "$file"
+  done
 }
 
 case ${1:-} in
-  fetch | single | cluster | secure | stop) mkdir -p "$home"; "$1" ;;
-  *) sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+  fetch | single | cluster | secure | again | stop) mkdir -p "$home"; "$@" ;;
+  *) sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
 esac

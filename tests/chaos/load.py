@@ -33,7 +33,7 @@ class Load:
         self._rng = np.random.default_rng(args.seed)
         self._mixture = Mixture(D, args.seed)
         self._producer = client.producer(
-            client.Connection((args.servers,)), acks="all", linger_ms=10, batch_size=1 << 16
+            client.Connection(client.servers(args.servers)), acks="all", linger_ms=10, batch_size=1 << 16
         )
         self._total = args.rows + args.malformed
         places = self._rng.choice(self._total, args.malformed, replace=False)

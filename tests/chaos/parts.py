@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from brokers import SCRIPT, apache, embedded_process
 from chaos import plan as plans
 from daemon_process import ROOT
 from kafka import TopicPartition
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 LOOK_SECONDS = 0.25
+# Longer than broker.session.timeout.ms of the cluster: the partitions of a dead node get other leaders.
+NOTICE_SECONDS = 4.0
 
 
 class Load:
@@ -102,7 +107,9 @@ class Watch:
 
     def _run(self) -> None:
         partitions = [TopicPartition(plans.TOPIC, p) for p in range(plans.PARTITIONS)]
-        reader = client.consumer(client.Connection((self.servers,)), group_id=plans.GROUP, enable_auto_commit=False)
+        reader = client.consumer(
+            client.Connection(client.servers(self.servers)), group_id=plans.GROUP, enable_auto_commit=False
+        )
         try:
             while not self._stop.wait(LOOK_SECONDS):
                 try:
@@ -132,11 +139,40 @@ def resident(pid: int) -> int:
     return int(sizes[0]) * 1024 if sizes else 0
 
 
-def create_topics(servers: str) -> None:
+class Brokers:
+    """The brokers of a run."""
+
+    def __init__(self, servers: str, directory: Path) -> None:
+        self.servers = servers
+        self._directory = directory
+
+    def kill_and_start_again(self, node: int) -> None:
+        """Kill a node of real Kafka, give the others time to notice, and start it on what it had on disk."""
+        os.kill(int((self._directory / f"node{node}.pid").read_text()), signal.SIGKILL)
+        time.sleep(NOTICE_SECONDS)
+        base = self.servers.split(",")[0].rsplit(":", 1)[1]
+        environment = os.environ | {"KAFKA_DATA": str(self._directory), "KAFKA_BASE_PORT": base}
+        subprocess.run([SCRIPT, "again", str(node)], env=environment, check=True)
+
+
+@contextmanager
+def brokers(nodes: int, folder: Path) -> Iterator[Brokers]:
+    """Run the embedded broker, or so many nodes of real Apache Kafka."""
+    directory = folder / "broker"
+    if nodes == 1:
+        with embedded_process("--dir", str(directory)) as servers:
+            yield Brokers(servers, directory)
+    else:
+        with apache("cluster", directory) as printed:
+            yield Brokers(printed["BOOTSTRAP"], directory)
+
+
+def create_topics(servers: str, replicas: int) -> None:
     """Create what a run reads and writes."""
-    admin = client.admin(client.Connection((servers,)))
+    admin = client.admin(client.Connection(client.servers(servers)))
     counts = {plans.TOPIC: plans.PARTITIONS, plans.ANOMALIES: 1, plans.DEAD_LETTERS: 1}
     admin.create_topics(
-        {name: {"num_partitions": n, "replication_factor": 1} for name, n in counts.items()}, wait_for_metadata=True
+        {name: {"num_partitions": n, "replication_factor": replicas} for name, n in counts.items()},
+        wait_for_metadata=True,
     )
     client.call_with_budget(admin.close)

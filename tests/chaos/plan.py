@@ -30,6 +30,9 @@ class Plan:
     span, refit_every, save_every
         Event time (s) that the window covers, learnt rows between refits, seconds between snapshots: short, so that
         promotions and snapshots fall all over the run.
+    nodes, node_kills
+        Brokers (one: embedded; more: real Apache Kafka), and how often one of them is killed with -9 and started
+        again, at a random moment of each of so many equal parts of the run.
     """
 
     rows: int
@@ -42,6 +45,8 @@ class Plan:
     refit_every: int
     save_every: float
     seed: int
+    nodes: int = 1
+    node_kills: int = 0
 
     @property
     def seconds(self) -> float:
@@ -52,7 +57,7 @@ class Plan:
         return round(8 / self.target_rate)
 
     def undisturbed(self) -> Plan:
-        return replace(self, kills=0)
+        return replace(self, kills=0, node_kills=0)
 
     def config(self, servers: str) -> Mapping[str, Any]:
         """Return the daemon's configuration."""
@@ -65,11 +70,8 @@ class Plan:
                 "client": {"session_timeout_ms": 6000, "heartbeat_interval_ms": 2000},
             },
             "codec": {"type": "float32", "fields": [f"x{i}" for i in range(16)]},
-            "learning": {
-                "window": {"records": 1000, "span": self.span},
-                "refit_every": {"records": self.refit_every},
-                "seed": self.seed,
-            },
+            "model": {"members": {name: {"refit_every": self.refit_every} for name in ("slow", "fast", "marginals")}},
+            "learning": {"window": {"span": self.span}, "seed": self.seed},
             "detection": {"target_rate": self.target_rate, "buffer": self.buffer},
             "sinks": [{"type": "kafka", "topic": ANOMALIES}],
             "state": {"interval": self.save_every},
@@ -88,6 +90,20 @@ SHORT = Plan(
     refit_every=500,
     save_every=1.0,
     seed=20240607,
+)
+CLUSTER = Plan(
+    rows=50_000,
+    malformed=500,
+    rate=1000.0,
+    kills=2,
+    target_rate=0.01,
+    buffer=1000,
+    span=10.0,
+    refit_every=500,
+    save_every=1.0,
+    seed=20240608,
+    nodes=3,
+    node_kills=3,
 )
 FULL = Plan(
     rows=1_000_000,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from brokers import embedded_process, read_all
+from brokers import read_all
 from chaos import parts
 from chaos import plan as plans
 from daemon_process import DaemonProcess
@@ -59,6 +59,7 @@ class Seen:
     watch_problems: list[str] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     kills: int = 0
+    node_kills: int = 0
     died: list[str] = field(default_factory=list)
     snapshots_read: int = 0
     damaged: list[str] = field(default_factory=list)
@@ -70,8 +71,9 @@ def play(plan: plans.Plan, folder: Path, say: Callable[[str], None] = lambda _: 
     """Run a plan in a folder and return what was seen."""
     seen = Seen(plan)
     with ExitStack() as stack:
-        servers = stack.enter_context(embedded_process("--dir", str(folder / "broker")))
-        parts.create_topics(servers)
+        brokers = stack.enter_context(parts.brokers(plan.nodes, folder))
+        servers = brokers.servers
+        parts.create_topics(servers, plan.nodes)
         daemon = stack.enter_context(DaemonProcess(folder, plan.config(servers)))
         store = SnapshotStore(daemon.state)
         _start(daemon, store, seen)
@@ -81,12 +83,12 @@ def play(plan: plans.Plan, folder: Path, say: Callable[[str], None] = lambda _: 
         load = parts.Load(plan, servers, folder)
         stack.callback(load.stop)
         started = time.monotonic()
-        _disturb(plan, daemon, store, load, seen, say)
+        _disturb(plan, daemon, store, load, brokers, seen, say)
         _catch_up(daemon, watch, seen, say)
         seen.seconds = time.monotonic() - started
         _stop_and_start_again(daemon, store, seen)
         seen.ledger = load.ledger()
-        connection = client.Connection((servers,))
+        connection = client.Connection(client.servers(servers))
         seen.anomalies = read_all(connection, plans.ANOMALIES)
         seen.dead_letters = read_all(connection, plans.DEAD_LETTERS)
         seen.committed, seen.ends, seen.memory = watch.committed, watch.ends, watch.memory
@@ -99,15 +101,23 @@ def _disturb(
     daemon: DaemonProcess,
     store: SnapshotStore,
     load: parts.Load,
+    brokers: parts.Brokers,
     seen: Seen,
     say: Callable[[str], None],
 ) -> None:
     """Kill when it is time, and let anomalies be planted once the calibration is full, until all is sent."""
     rng = np.random.default_rng(plan.seed)
-    part = plan.seconds / max(1, plan.kills)
-    moments = [part * (i + rng.random()) for i in range(plan.kills)]
+    moments = _moments(plan.kills, plan.seconds, rng)
+    node_moments = _moments(plan.node_kills, plan.seconds, rng)
     started, planting = time.monotonic(), False
-    while load.running() or moments:
+    while load.running() or moments or node_moments:
+        if node_moments and time.monotonic() - started >= node_moments[0]:
+            node_moments.pop(0)
+            node = 1 + int(rng.integers(plan.nodes))
+            say(f"broker {node} is killed")
+            brokers.kill_and_start_again(node)
+            seen.node_kills += 1
+            say(f"broker {node} is back")
         if moments and time.monotonic() - started >= moments[0]:
             moments.pop(0)
             daemon.kill()
@@ -120,6 +130,11 @@ def _disturb(
             say("the calibration is full: anomalies are planted from now on")
         _revive(daemon, store, seen)
         time.sleep(LOOK_SECONDS)
+
+
+def _moments(kills: int, seconds: float, rng: np.random.Generator) -> list[float]:
+    """Return a random moment (s) in each of so many equal parts of a run."""
+    return [seconds / kills * (i + float(rng.random())) for i in range(kills)]
 
 
 def _calibrated(store: SnapshotStore, plan: plans.Plan) -> bool:
