@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture import em_kernels, kernels, missing
+from streamgmm.mixture import em_kernels, factor_kernels, missing
 from streamgmm.mixture.parameters import MixtureParameters, not_positive_definite
 from streamgmm.mixture.protection import Protection, Repair, dying, reseed
 from streamgmm.mixture.scoring import as_rows
@@ -279,7 +279,7 @@ def _lift(
     U = np.empty_like(stack)
     low = np.zeros(len(stack), dtype=bool)
     for k in range(len(stack)):
-        singular = kernels.precision_cholesky(stack[k : k + 1], U[k : k + 1], pivots[k : k + 1]) >= 0
+        singular = factor_kernels.precision_cholesky(stack[k : k + 1], U[k : k + 1], pivots[k : k + 1]) >= 0
         low[k] = singular or bool((pivots[k] < least).any())
     lifted = np.where(low[:, None, None], stack + np.diag(least), stack)
     return np.flatnonzero(low), lifted if kind == "full" else lifted[0]

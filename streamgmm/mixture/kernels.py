@@ -10,7 +10,7 @@ its threads spin on a busy machine.
 
 `kind` says how a component measures distance: full (0), tied (1), diag (2), spherical (3); `factors` holds
 
-- full: per component, tiles of four rows of L = Uᵀ in the order they are read (`pack_rows`);
+- full: per component, tiles of four rows of L = Uᵀ in the order they are read (`factor_kernels.pack_rows`);
 - tied: the same for the one L, then L·(μ_k − centre); the last n_features numbers are the centre;
 - diag: precisions (K·d); spherical: precisions (K).
 """
@@ -34,7 +34,7 @@ TILE = 4 * WIDTH
 # A row so far away that its log-density overflows keeps a finite maximum here and is reported as −inf.
 LOWEST = -1e308
 
-_1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+_1D, _2D = types.float64[::1], types.float64[:, ::1]
 ROWS = types.Array(types.float64, 2, "C", readonly=True)
 
 
@@ -73,7 +73,7 @@ def subtract(xt, block, used, d, centres, offset, delta):
 
 
 @device
-def _triangular_tile(L, o, delta, block, c, d, z, keep):
+def triangular_tile(L, o, delta, block, c, d, z, keep):
     """Return |L δ|² of four vectors of samples; where asked, leave L δ in z."""
     q0 = q1 = q2 = q3 = splat(0.0)
     whole = d // 4
@@ -127,7 +127,7 @@ def _store_row(z, o, v0, v1, v2, v3):
 
 
 @device
-def _store_joint(lp, o, constant, scale, q0, q1, q2, q3):
+def store_joint(lp, o, constant, scale, q0, q1, q2, q3):
     """Store constant + scale·q."""
     c, s = splat(constant), splat(scale)
     store(lp, o, fma(s, q0, c))
@@ -171,26 +171,26 @@ def joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z
         for k in range(K):
             subtract(xt, block, used, d, means, k * d, delta)
             for c in range(0, used, TILE):
-                q0, q1, q2, q3 = _triangular_tile(factors, k * size, delta, block, c, d, z, kind == TIED)
-                _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
+                q0, q1, q2, q3 = triangular_tile(factors, k * size, delta, block, c, d, z, kind == TIED)
+                store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
     elif kind == TIED:
         subtract(xt, block, used, d, factors, factors.size - d, delta)
         projected = factors.size - d - K * d
         for c in range(0, used, TILE):
-            _triangular_tile(factors, 0, delta, block, c, d, z, kind == TIED)
+            triangular_tile(factors, 0, delta, block, c, d, z, kind == TIED)
             for k in range(K):
                 q0, q1, q2, q3 = _squares(z, block, c, d, factors, projected + k * d)
-                _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
+                store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
     elif kind == DIAG:
         for k in range(K):
             for c in range(0, used, TILE):
                 q0, q1, q2, q3 = _weighted_squares(xt, block, c, d, means, factors, k * d)
-                _store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
+                store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
     else:
         for k in range(K):
             for c in range(0, used, TILE):
                 q0, q1, q2, q3 = _squares(xt, block, c, d, means, k * d)
-                _store_joint(lp, k * block + c, constants[k], -0.5 * factors[k], q0, q1, q2, q3)
+                store_joint(lp, k * block + c, constants[k], -0.5 * factors[k], q0, q1, q2, q3)
 
 
 @device
@@ -203,6 +203,17 @@ def greatest(lp, block, c, K):
 
 
 @device
+def log_sums(lp, block, used, K, logs):
+    """Write log Σ_k exp lp of a block."""
+    for c in range(0, used, WIDTH):
+        m = greatest(lp, block, c, K)
+        s = splat(0.0)
+        for k in range(K):
+            s = add(s, simd.exp(sub(load(lp, k * block + c), m)))
+        store(logs, c, add(m, simd.log(simd.maximum(s, splat(1e-300)))))
+
+
+@device
 def padded(rows):
     """Return rows rounded up to whole tiles."""
     return (rows + TILE - 1) // TILE * TILE
@@ -210,7 +221,7 @@ def padded(rows):
 
 @kernel(types.float64(types.intp, ROWS, _1D, _1D, _1D, _1D))
 def score(kind, X, means, factors, constants, out):
-    """Write log p(x) of every row; return 0.0, or NaN when some rows are not finite (theirs is not to be used)."""
+    """Write log p(x) of every row, but NaN for a whole block in which some value is not finite; return 0.0, or NaN."""
     n, d = X.shape
     K, block = constants.size, block_size(d)
     xt, delta, z = np.zeros(d * block), np.empty(d * block), np.empty(d * block)
@@ -218,15 +229,14 @@ def score(kind, X, means, factors, constants, out):
     check = 0.0
     for start in range(0, n, block):
         rows = min(block, n - start)
-        check += transpose(X, start, rows, d, block, xt)
+        finite = transpose(X, start, rows, d, block, xt)
+        check += finite
+        if math.isnan(finite):
+            out[start : start + rows] = np.nan
+            continue
         used = padded(rows)
         joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp)
-        for c in range(0, used, WIDTH):
-            m = greatest(lp, block, c, K)
-            s = splat(0.0)
-            for k in range(K):
-                s = add(s, simd.exp(sub(load(lp, k * block + c), m)))
-            store(logs, c, add(m, simd.log(simd.maximum(s, splat(1e-300)))))
+        log_sums(lp, block, used, K, logs)
         for p in range(rows):
             out[start + p] = logs[p] if logs[p] > 0.99 * LOWEST else -np.inf
     return check
@@ -270,123 +280,3 @@ def normalise(lp, out):
             out[p] = -np.inf
             for k in range(K):
                 lp[p, k] = 1.0 / K
-
-
-@kernel(types.void(ROWS, _1D, _1D))
-def score_lanes(X, lanes, out):
-    """Write log p(x), full covariances, SIMD over components: for fewer rows than a block is worth.
-
-    `lanes` holds, each over components padded to whole vectors: means (d), lower factors row by row, constants.
-    """
-    n, d = X.shape
-    padded = lanes.size // (d + d * (d + 1) // 2 + 1)
-    delta, lp = np.empty(d * WIDTH), np.empty(padded)
-    for p in range(n):
-        m = splat(LOWEST)
-        for k in range(0, padded, WIDTH):
-            for i in range(d):
-                store(delta, i * WIDTH, sub(splat(X[p, i]), load(lanes, i * padded + k)))
-            o = d * padded + k
-            q = splat(0.0)
-            for j in range(d):
-                a = b = splat(0.0)
-                for i in range(0, j, 2):
-                    a = fma(load(lanes, o), load(delta, i * WIDTH), a)
-                    b = fma(load(lanes, o + padded), load(delta, (i + 1) * WIDTH), b)
-                    o += 2 * padded
-                if j % 2 == 0:
-                    a = fma(load(lanes, o), load(delta, j * WIDTH), a)
-                    o += padded
-                a = add(a, b)
-                q = fma(a, a, q)
-            l = fma(splat(-0.5), q, load(lanes, o))
-            store(lp, k, l)
-            m = simd.maximum(l, m)
-        top = LOWEST
-        store(delta, 0, m)
-        for i in range(WIDTH):
-            top = max(top, delta[i])
-        s = splat(0.0)
-        for k in range(0, padded, WIDTH):
-            s = add(s, simd.exp(sub(load(lp, k), splat(top))))
-        s1 = total(s)
-        out[p] = top + math.log(s1) if s1 > 0.0 else -np.inf
-
-
-@kernel(types.void(types.intp, ROWS, _1D, _1D, _1D, _1D))
-def score_few(kind, X, means, factors, constants, out):
-    """Write log p(x), diag and spherical, SIMD over features: for fewer rows than a block is worth."""
-    n, d = X.shape
-    K = constants.size
-    flat, lp, whole = X.reshape(-1), np.empty(K), d - d % WIDTH
-    for p in range(n):
-        top = LOWEST
-        for k in range(K):
-            q = splat(0.0)
-            rest = 0.0
-            for i in range(0, whole, WIDTH):
-                e = sub(load(flat, p * d + i), load(means, k * d + i))
-                w = load(factors, k * d + i) if kind == DIAG else splat(factors[k])
-                q = fma(mul(e, e), w, q)
-            for i in range(whole, d):
-                e1 = X[p, i] - means[k * d + i]
-                rest += e1 * e1 * (factors[k * d + i] if kind == DIAG else factors[k])
-            lp[k] = constants[k] - 0.5 * (total(q) + rest)
-            top = max(top, lp[k])
-        s = 0.0
-        for k in range(K):
-            s += math.exp(lp[k] - top)
-        out[p] = top + math.log(s) if s > 0.0 else -np.inf
-
-
-@kernel(types.void(_3D, _2D))
-def pack_rows(U, out):
-    """Pack upper factors (K, d, d) as `_triangular_tile` reads them."""
-    K, d, _ = U.shape
-    whole = d // 4
-    for k in range(K):
-        o = 0
-        for j in range(whole):
-            for i in range(4 * j + 4):
-                for r in range(4):
-                    out[k, o + r] = U[k, i, 4 * j + r] if i <= 4 * j + r else 0.0
-                o += 4
-        for j in range(4 * whole, d):
-            for i in range(j + 1):
-                out[k, o] = U[k, i, j]
-                o += 1
-
-
-@kernel(types.intp(_3D, _3D, _2D))
-def precision_cholesky(covariances, U, pivots):
-    """Write the upper U with Σ⁻¹ = U Uᵀ, and Cholesky's pivots (conditional variances).
-
-    Return the first component that is not positive definite, or −1. Written out because LAPACK's threads spin: 8 ms
-    where this takes 7 µs.
-    """
-    K, d, _ = covariances.shape
-    L = np.empty((d, d))
-    for k in range(K):
-        for i in range(d):
-            for j in range(i + 1):
-                s = covariances[k, i, j]
-                for t in range(j):
-                    s -= L[i, t] * L[j, t]
-                if i == j:
-                    pivots[k, i] = s
-                    if not s > 0.0:
-                        return k
-                    L[i, i] = math.sqrt(s)
-                else:
-                    L[i, j] = s / L[j, j]
-        for j in range(d):
-            # Column j of L⁻¹ by forward substitution: row j of U.
-            for i in range(j):
-                U[k, j, i] = 0.0
-            U[k, j, j] = 1.0 / L[j, j]
-            for i in range(j + 1, d):
-                s = 0.0
-                for t in range(j, i):
-                    s -= L[i, t] * U[k, j, t]
-                U[k, j, i] = s / L[i, i]
-    return -1

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.mixture import kernels, missing_kernels
+from streamgmm.mixture import kernels, missing_em_kernels, missing_kernels
+from streamgmm.mixture.parameters import LOG_2PI
 from streamgmm.mixture.statistics import SufficientStats
 
 if TYPE_CHECKING:
@@ -19,33 +19,69 @@ if TYPE_CHECKING:
     Ints = NDArray[np.intp]
     Flags = NDArray[np.bool_]
 
-# Rows of one pattern that pay for a blocked kernel on the marginal mixture.
-LARGE_GROUP = 64
+# Rows of one pattern that pay for a marginal mixture of their own.
+LARGE_GROUP = 256
+# The precision's missing block is factored while no more than this share of the features is missing (measured), and
+# while no variance is inflated more than this by what the other features tell: a digit is lost with every factor 10.
+MISSING_SHARE = 0.4
+MOST_INFLATION = 1e5
 
 
-def fill_log_density(params: MixtureParameters, X: Floats, out: Floats, *, invariant: bool) -> None:
-    """Overwrite the log-density of the rows that are not finite; `invariant` as in `scoring.log_density`."""
-    rows = _not_finite(X)
-    part = np.ascontiguousarray(X[rows])
-    densities = np.empty(len(rows))
-    large, rest = ([], np.arange(len(rows))) if invariant else _large_groups(params, part)
-    for group_rows, observed in large:
-        marginal, x = params.marginal(observed), np.ascontiguousarray(part[group_rows][:, observed])
-        found = np.empty(len(x))
-        kernels.score(marginal.packed.kind, x, *marginal.packed[1:], found)
-        densities[group_rows] = found
-    if len(rest):
-        found = np.empty(len(rest))
-        missing_kernels.log_sums(_joint(params, np.ascontiguousarray(part[rest]), invariant=True), found)
-        densities[rest] = found
-    densities[np.isinf(part).any(axis=1)] = -np.inf
-    out[rows] = densities
+def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False) -> Floats:
+    """Return the log-density of rows (n, n_features), some of which are not finite; ±Inf gives −inf.
+
+    `invariant` as in `scoring.log_density`.
+    """
+    absent, counts, _ = _observed(X)
+    if (counts > 0).all():
+        by_pattern = not invariant and params.covariance_type in {"full", "tied"}
+        return _by_group(params, X, absent, counts) if by_pattern else _sums(_joint(params, X, absent, counts))
+    complete, rest = np.flatnonzero(counts == 0), np.flatnonzero(counts > 0)
+    out, found = np.full(len(X), -np.inf), np.empty(len(complete))
+    kernels.score(params.packed.kind, X[complete], *params.packed[1:], found)
+    out[complete] = found
+    if rest.size:
+        out[rest] = log_density(params, X[rest], invariant=invariant)
+    return out
 
 
-def fill_joint(params: MixtureParameters, X: Floats, out: Floats) -> None:
-    """Overwrite log weight plus log density (n, n_components) of the rows that are not finite."""
-    rows = _not_finite(X)
-    out[rows] = _joint(params, np.ascontiguousarray(X[rows]))
+def _by_group(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints) -> Floats:
+    """Score large groups of rows that miss the same features by a marginal mixture, the other rows one by one."""
+    order, starts = group(absent)
+    sizes = np.diff(starts)
+    large = sizes >= LARGE_GROUP
+    if not large.any():
+        return _sums(_joint(params, X, absent, counts))
+    out = np.empty(len(X))
+    for g in np.flatnonzero(large):
+        rows = order[starts[g] : starts[g + 1]]
+        out[rows] = _log_density_of_group(params, X, rows, np.flatnonzero(~absent[rows[0]]))
+    rest = order[np.repeat(~large, sizes)]
+    if rest.size:
+        out[rest] = _sums(_joint(params, X[rest], absent[rest], counts[rest]))
+    return out
+
+
+def _sums(joint: Floats) -> Floats:
+    out = np.empty(len(joint))
+    missing_kernels.log_density(joint, out)
+    return out
+
+
+def _log_density_of_group(params: MixtureParameters, X: Floats, rows: Ints, observed: Ints) -> Floats:
+    """Score rows that miss the same features by the marginal mixture of all others."""
+    out, part = np.zeros(len(rows)), np.empty((len(rows), len(observed)))
+    if observed.size:
+        missing_kernels.gather(X, rows, observed, part)
+        packed = params.marginal(observed).packed
+        kernels.score(packed.kind, part, *packed[1:], out)
+    return out
+
+
+def _observed(X: Floats) -> tuple[Flags, Ints, int]:
+    """Return which features are missing, how many of each row (−1 of rows with ±Inf), and how many have ±Inf."""
+    absent, counts = np.empty(X.shape, np.bool_), np.empty(len(X), np.intp)
+    return absent, counts, missing_kernels.observe(X, absent, counts)
 
 
 def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None) -> tuple[SufficientStats, float]:
@@ -54,7 +90,7 @@ def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None) -
     Conditional means and covariances of what is missing, given what is observed, stand in for it (Ghahramani & Jordan
     1994, "Supervised learning from incomplete data via an EM approach").
     """
-    resp = _joint(params, X)
+    resp = joint(params, X)
     densities = np.empty(len(X))
     kernels.normalise(resp, densities)
     w = np.ones(len(X)) if sample_weight is None else sample_weight
@@ -65,14 +101,14 @@ def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None) -
     order, starts = group(absent)
     if kind in {"diag", "spherical"}:
         second = np.zeros((K, d))
-        missing_kernels.moments_missing_axes(
+        missing_em_kernels.moments_missing_axes(
             X, absent, order, resp, params.means, _variances(params), weight, first, second
         )
         second = second.sum(axis=1) if kind == "spherical" else second
     else:
         stack = _stack(params)
         second = np.zeros(stack.shape)
-        missing_kernels.moments_missing(X, absent, order, starts, resp, params.means, stack, weight, first, second)
+        missing_em_kernels.moments_missing(X, absent, order, starts, resp, params.means, stack, weight, first, second)
         second = mirrored(second)
         second = second if kind == "full" else second[0]
     return SufficientStats(weight, first, second, params.means, kind), float(w @ densities)
@@ -80,12 +116,9 @@ def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None) -
 
 def group(absent: Flags) -> tuple[Ints, Ints]:
     """Return an order of the rows that brings equal patterns together, and where each group starts (with an end)."""
-    if len(absent) == 0:
-        return np.empty(0, np.intp), np.zeros(1, np.intp)
-    keys = np.packbits(absent, axis=1)
-    order = np.lexsort(keys.T[::-1]).astype(np.intp)
-    new = (keys[order[1:]] != keys[order[:-1]]).any(axis=1)
-    return order, np.concatenate([[0], np.flatnonzero(new) + 1, [len(order)]]).astype(np.intp)
+    order, starts = np.empty(len(absent), np.intp), np.empty(len(absent) + 1, np.intp)
+    n_groups = missing_kernels.group(absent, order, starts)
+    return order, starts[: n_groups + 1]
 
 
 def mirrored(lower: Floats) -> Floats:
@@ -94,51 +127,51 @@ def mirrored(lower: Floats) -> Floats:
     return lower + np.swapaxes(np.tril(lower, -1), -1, -2)
 
 
-def _joint(params: MixtureParameters, X: Floats, *, invariant: bool = False) -> Floats:
-    """Return log weight plus log marginal density of rows, any of which may miss features; ±Inf gives −inf."""
-    out = np.empty((len(X), params.n_components))
-    with np.errstate(divide="ignore"):
-        log_weights = np.log(params.weights)
-    absent = np.isnan(X)
-    if params.covariance_type in {"diag", "spherical"}:
-        order = np.arange(len(X), dtype=np.intp)
-        missing_kernels.joint_missing_axes(X, absent, order, params.means, _variances(params), log_weights, out)
-    else:
-        large, rest = ([], np.arange(len(X))) if invariant else _large_groups(params, X)
-        for rows, observed in large:
-            marginal, x = params.marginal(observed), np.ascontiguousarray(X[rows][:, observed])
-            found = np.empty((len(x), params.n_components))
-            kernels.joint(marginal.packed.kind, x, *marginal.packed[1:], found)
-            out[rows] = found
-        order, starts = group(absent[rest])
-        order = rest[order]
-        if params.covariance_type == "full":
-            missing_kernels.joint_missing_lanes(X, absent, order, starts, *params.covariance_lanes, out)
-        else:
-            missing_kernels.joint_missing(X, absent, order, starts, params.means, _stack(params), log_weights, out)
-    out[np.isinf(X).any(axis=1)] = -np.inf
+def joint(params: MixtureParameters, X: Floats) -> Floats:
+    """Return log weight plus log marginal density (n, n_components) of rows; ±Inf gives −inf."""
+    absent, counts, infinite = _observed(X)
+    out = _joint(params, X, absent, counts)
+    if infinite:
+        out[counts < 0] = -np.inf
     return out
 
 
-def _large_groups(params: MixtureParameters, X: Floats) -> tuple[list[tuple[Ints, Ints]], Ints]:
-    """Return rows and observed features of the groups that pay for a blocked kernel, and the rows of all others."""
+def _joint(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints) -> Floats:
     if params.covariance_type in {"diag", "spherical"}:
-        return [], np.arange(len(X))
-    absent = np.isnan(X)
-    order, starts = group(absent)
-    large, rest = [], [np.empty(0, np.intp)]
-    for start, end in pairwise(starts):
-        rows = order[start:end]
-        observed = np.flatnonzero(~absent[rows[0]])
-        if len(rows) >= LARGE_GROUP and observed.size:
-            large.append((rows, observed))
-        else:
-            rest.append(rows)
-    return large, np.concatenate(rest)
+        return _by_axes(params, X)
+    return _by_pattern(params.as_full, X, absent, counts)
 
 
-def _not_finite(X: Floats) -> Ints:
-    return np.flatnonzero(~np.isfinite(X).all(axis=1))
+def _by_axes(params: MixtureParameters, X: Floats) -> Floats:
+    out = np.empty((len(X), params.n_components))
+    variances = _variances(params).ravel()
+    arrays = params.means.ravel(), 1.0 / variances, LOG_2PI + np.log(variances), params.log_weights
+    missing_kernels.joint_masked_axes(X, *arrays, out)
+    return out
+
+
+def _by_pattern(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints) -> Floats:
+    few = counts <= (MISSING_SHARE * X.shape[1] if params.inflation <= MOST_INFLATION else -1.0)
+    if few.all():
+        return _by_precision(params, X, absent)
+    out = np.empty((len(X), params.n_components))
+    for rows, route in ((np.flatnonzero(few), _by_precision), (np.flatnonzero(~few), _by_covariance)):
+        if rows.size:
+            out[rows] = route(params, X[rows], absent[rows])
+    return out
+
+
+def _by_precision(params: MixtureParameters, X: Floats, absent: Flags) -> Floats:
+    out = np.empty((len(X), params.n_components))
+    missing_kernels.joint_masked(X, *params.packed[1:], out)
+    missing_kernels.marginalise(X, absent, *group(absent), *params.precision_lanes, out)
+    return out
+
+
+def _by_covariance(params: MixtureParameters, X: Floats, absent: Flags) -> Floats:
+    out = np.empty((len(X), params.n_components))
+    missing_kernels.joint_observed(X, absent, *group(absent), *params.covariance_lanes, out)
+    return out
 
 
 def _stack(params: MixtureParameters) -> Floats:

@@ -1,10 +1,13 @@
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, var-annotated, unreachable"
 # ruff: noqa: ANN001, ANN201, ANN202
 # The signatures given to numba are the types; a second, unchecked set beside them could only lie.
-"""Rows with missing features: exact marginals and EM statistics, one pattern of missing features after another.
+"""Exact marginal densities of rows with missing features.
 
-Rows come grouped by pattern (`order`, `starts`), so a pattern's Cholesky factors are made once per group. The observed
-block Σ_oo is factored rather than the precision's missing block: two digits better at condition 1e8 and beyond.
+Two routes for full covariances, both SIMD. Where few features are missing, the density of all of them is taken with
+x − μ = 0 at the missing ones (`joint_masked`, as fast as complete rows), and corrected by the precision's missing block
+(`marginalise`). Where many are, or features are nearly dependent, the observed block Σ_oo of the covariance is
+factored (`joint_observed`): two digits better at condition 1e8 and beyond.
+Rows come grouped by pattern (`order`, `starts`), so a pattern's Cholesky factors are made once per group.
 """
 
 from __future__ import annotations
@@ -15,17 +18,20 @@ import numpy as np
 from numba.core import types
 
 from streamgmm.mixture import simd_kernels as simd
-from streamgmm.mixture.kernels import LOWEST, ROWS
-from streamgmm.mixture.simd_kernels import WIDTH, add, device, div, fma, kernel, load, mul, splat, store, sub
+from streamgmm.mixture.kernels import LOWEST, ROWS, TILE, block_size, padded, store_joint, transpose, triangular_tile
+from streamgmm.mixture.simd_kernels import WIDTH, add, device, div, fma, kernel, load, mul, splat, store, sub, total
 
-_1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+_1D, _2D = types.float64[::1], types.float64[:, ::1]
 _INTS = types.intp[::1]
 _FLAGS = types.Array(types.boolean, 2, "C", readonly=True)
+_BOOLS = types.boolean[:, ::1]
+# Pivots that are multiplied before a logarithm is taken.
+PIVOTS = 4
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 
 
 @device
-def _observed(missing, row, observed, absent):
+def observed_and_absent(missing, row, observed, absent):
     """List the observed and the absent features; return how many are observed."""
     m = a = 0
     for i in range(missing.shape[1]):
@@ -39,204 +45,258 @@ def _observed(missing, row, observed, absent):
 
 
 @device
-def _factor(covariance, observed, m, L):
-    """Cholesky of the observed block; return half its log-determinant."""
-    half = 0.0
-    for a in range(m):
-        for b in range(a + 1):
-            s = covariance[observed[a], observed[b]]
-            for t in range(b):
-                s -= L[a, t] * L[b, t]
-            if a == b:
-                L[a, a] = math.sqrt(s)
-                half += math.log(L[a, a])
-            else:
-                L[a, b] = s / L[b, b]
-    return half
+def _mask(xt, block, used, d, known):
+    """Write 1 into known where there is a number and 0 where there is none; there xt becomes 0."""
+    for i in range(d):
+        for s in range(i * block, i * block + used, WIDTH):
+            v = load(xt, s)
+            store(known, s, simd.known(v))
+            store(xt, s, simd.zeroed(v))
+
+
+@kernel(types.void(ROWS, _1D, _1D, _1D, _2D))
+def joint_masked(X, means, factors, constants, out):
+    """Write log weight + log density (n, K), full covariances, of rows whose missing features equal the mean."""
+    n, d = X.shape
+    K, block = constants.size, block_size(d)
+    size = factors.size // K
+    xt, known, delta, lp = np.zeros(d * block), np.empty(d * block), np.empty(d * block), np.empty(K * block)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        used = padded(rows)
+        transpose(X, start, rows, d, block, xt)
+        _mask(xt, block, used, d, known)
+        for k in range(K):
+            for i in range(d):
+                m = splat(means[k * d + i])
+                for s in range(i * block, i * block + used, WIDTH):
+                    store(delta, s, mul(sub(load(xt, s), m), load(known, s)))
+            for c in range(0, used, TILE):
+                q0, q1, q2, q3 = triangular_tile(factors, k * size, delta, block, c, d, delta, False)
+                store_joint(lp, k * block + c, constants[k], -0.5, q0, q1, q2, q3)
+        for p in range(rows):
+            for k in range(K):
+                out[start + p, k] = lp[k * block + p]
 
 
 @device
-def _solve(L, m, y):
-    """Overwrite y with L⁻¹ y; return |L⁻¹ y|²."""
-    q = 0.0
+def _factor(matrices, at, d, chosen, m, L, scratch):
+    """Factor a block of symmetric matrices as L D Lᵀ, with D⁻¹ on the diagonal of L; return log |D|."""
+    logs, product = splat(0.0), splat(1.0)
     for a in range(m):
-        s = y[a]
-        for t in range(a):
-            s -= L[a, t] * y[t]
-        y[a] = s / L[a, a]
-        q += y[a] * y[a]
-    return q
+        row, source = a * (a + 1) // 2, at + chosen[a] * d * WIDTH
+        for b in range(a + 1):
+            column = b * (b + 1) // 2
+            s = load(matrices, source + chosen[b] * WIDTH)
+            for t in range(b):
+                s = sub(s, mul(load(scratch, t * WIDTH), load(L, (column + t) * WIDTH)))
+            if a == b:
+                product = mul(product, s)
+                store(L, (row + a) * WIDTH, div(splat(1.0), s))
+            else:
+                store(scratch, b * WIDTH, s)
+                store(L, (row + b) * WIDTH, mul(s, load(L, (column + b) * WIDTH)))
+        if a % PIVOTS == PIVOTS - 1:
+            logs, product = add(logs, simd.log(product)), splat(1.0)
+    return add(logs, simd.log(product))
 
 
-@kernel(types.void(ROWS, _FLAGS, _INTS, _INTS, _2D, _3D, _1D, _2D))
-def joint_missing(X, missing, order, starts, means, covariances, log_weights, out):
-    """Write log weight + log marginal density (n, K) of the rows in order; covariances (K or 1, d, d)."""
-    K, d = means.shape
-    L, y = np.empty((d, d)), np.empty(d)
-    observed, absent = np.empty(d, np.intp), np.empty(d, np.intp)
-    for g in range(starts.size - 1):
-        m = _observed(missing, order[starts[g]], observed, absent)
-        half = 0.0
-        for k in range(K):
-            if k == 0 or covariances.shape[0] > 1:
-                half = _factor(covariances[k], observed, m, L)
-            for s in range(starts[g], starts[g + 1]):
-                row = order[s]
-                for a in range(m):
-                    y[a] = X[row, observed[a]] - means[k, observed[a]]
-                out[row, k] = log_weights[k] - m * _HALF_LOG_2PI - half - 0.5 * _solve(L, m, y)
+@device
+def _solve(L, a, s, y):
+    """Leave row a of y = L⁻¹ s in y; return its square over D."""
+    row = a * (a + 1) // 2
+    for t in range(a):
+        s = sub(s, mul(load(L, (row + t) * WIDTH), load(y, t * WIDTH)))
+    store(y, a * WIDTH, s)
+    return mul(mul(s, s), load(L, (row + a) * WIDTH))
+
+
+@kernel(types.void(ROWS, _FLAGS, _INTS, _INTS, _1D, _1D, _2D))
+def marginalise(X, missing, order, starts, means, precisions, out):
+    """Turn what `joint_masked` wrote into log weight + log marginal density.
+
+    With δ = 0 at the missing features m, v = Λ_mo δ_o and G = Λ_mm: δ_oᵀ Σ_oo⁻¹ δ_o = δᵀ Λ δ − vᵀ G⁻¹ v, and
+    log |Σ_oo| = log |Σ| + log |G|. Lanes as in `MixtureParameters.precision_lanes`.
+    """
+    d, K = X.shape[1], out.shape[1]
+    size = d * (d + 1) // 2 * WIDTH
+    G, v, delta, scratch = np.empty(size), np.empty(d * WIDTH), np.empty(d * WIDTH), np.empty(d * WIDTH)
+    observed, absent, lanes = np.empty(d, np.intp), np.empty(d, np.intp), np.empty(WIDTH)
+    for k in range(0, K, WIDTH):
+        at, mean = k * d * d, k * d
+        for g in range(starts.size - 1):
+            rest = d - observed_and_absent(missing, order[starts[g]], observed, absent)
+            log_determinant = _factor(precisions, at, d, absent, rest, G, scratch)
+            constant = fma(splat(-0.5), log_determinant, splat(rest * _HALF_LOG_2PI))
+            for p in range(starts[g], starts[g + 1]):
+                n = order[p]
+                for i in range(d):
+                    # Without a branch, which random patterns would mispredict.
+                    x = splat(X[n, i])
+                    e = sub(simd.zeroed(x), load(means, mean + i * WIDTH))
+                    store(delta, i * WIDTH, mul(simd.known(x), e))
+                q = splat(0.0)
+                for a in range(0, rest - 1, 2):
+                    o0, o1 = at + absent[a] * d * WIDTH, at + absent[a + 1] * d * WIDTH
+                    s0 = s1 = splat(0.0)
+                    for i in range(0, d * WIDTH, WIDTH):
+                        e = load(delta, i)
+                        s0, s1 = fma(load(precisions, o0 + i), e, s0), fma(load(precisions, o1 + i), e, s1)
+                    q = add(q, _solve(G, a, s0, v))
+                    q = add(q, _solve(G, a + 1, s1, v))
+                if rest % 2:
+                    o0, s0 = at + absent[rest - 1] * d * WIDTH, splat(0.0)
+                    for i in range(0, d * WIDTH, WIDTH):
+                        s0 = fma(load(precisions, o0 + i), load(delta, i), s0)
+                    q = add(q, _solve(G, rest - 1, s0, v))
+                store(lanes, 0, fma(splat(0.5), q, constant))
+                for c in range(min(WIDTH, K - k)):
+                    l = out[n, k + c] + lanes[c]
+                    # Both squares may overflow.
+                    out[n, k + c] = -np.inf if math.isnan(l) else l
 
 
 @kernel(types.void(ROWS, _FLAGS, _INTS, _INTS, _1D, _1D, _1D, _2D))
-def joint_missing_lanes(X, missing, order, starts, means, covariances, log_weights, out):
-    """As `joint_missing` for full covariances, a vector of components at a time.
+def joint_observed(X, missing, order, starts, means, covariances, log_weights, out):
+    """Write log weight + log marginal density (n, K) of the rows in order, from factors of the observed block Σ_oo.
 
-    means (d, padded), covariances (d (d + 1) / 2, padded) and log_weights (padded,) are flat, padded to whole vectors.
+    Lanes as in `MixtureParameters.covariance_lanes`.
     """
     d, K = X.shape[1], out.shape[1]
-    padded = log_weights.size
-    L, y, lanes = np.empty(d * (d + 1) // 2 * WIDTH), np.empty(d * WIDTH), np.empty(WIDTH)
+    size = d * (d + 1) // 2 * WIDTH
+    L, y, scratch, lanes = np.empty(size), np.empty(d * WIDTH), np.empty(d * WIDTH), np.empty(WIDTH)
     observed, absent = np.empty(d, np.intp), np.empty(d, np.intp)
-    for g in range(starts.size - 1):
-        m = _observed(missing, order[starts[g]], observed, absent)
-        for k in range(0, padded, WIDTH):
-            twice = splat(0.0)
-            for a in range(m):
-                i, row = observed[a], a * (a + 1) // 2
-                for b in range(a + 1):
-                    column = b * (b + 1) // 2
-                    s = load(covariances, (i * (i + 1) // 2 + observed[b]) * padded + k)
-                    for t in range(b):
-                        s = sub(s, mul(load(L, (row + t) * WIDTH), load(L, (column + t) * WIDTH)))
-                    if a == b:
-                        twice = add(twice, simd.log(s))
-                        # The reciprocal: everything that follows divides by it.
-                        store(L, (row + a) * WIDTH, div(splat(1.0), simd.sqrt(s)))
-                    else:
-                        store(L, (row + b) * WIDTH, mul(s, load(L, (column + b) * WIDTH)))
-            constant = sub(load(log_weights, k), mul(splat(0.5), twice))
+    for k in range(0, K, WIDTH):
+        at, mean = k * d * d, k * d
+        for g in range(starts.size - 1):
+            m = observed_and_absent(missing, order[starts[g]], observed, absent)
+            log_determinant = _factor(covariances, at, d, observed, m, L, scratch)
+            constant = fma(splat(-0.5), log_determinant, sub(load(log_weights, k), splat(m * _HALF_LOG_2PI)))
             for p in range(starts[g], starts[g + 1]):
+                n = order[p]
                 q = splat(0.0)
                 for a in range(m):
-                    i, row = observed[a], a * (a + 1) // 2
-                    s = sub(splat(X[order[p], i]), load(means, i * padded + k))
-                    for t in range(a):
-                        s = sub(s, mul(load(L, (row + t) * WIDTH), load(y, t * WIDTH)))
-                    s = mul(s, load(L, (row + a) * WIDTH))
-                    store(y, a * WIDTH, s)
-                    q = fma(s, s, q)
+                    i = observed[a]
+                    q = add(q, _solve(L, a, sub(splat(X[n, i]), load(means, mean + i * WIDTH)), y))
                 store(lanes, 0, fma(splat(-0.5), q, constant))
                 for c in range(min(WIDTH, K - k)):
-                    out[order[p], k + c] = lanes[c] - m * _HALF_LOG_2PI
+                    out[n, k + c] = lanes[c]
 
 
-@kernel(types.void(ROWS, _FLAGS, _INTS, _2D, _2D, _1D, _2D))
-def joint_missing_axes(X, missing, order, means, variances, log_weights, out):
-    """As `joint_missing` for diag and spherical: variances (K, d)."""
-    K, d = means.shape
-    for k in range(K):
-        for row in order:
-            l = log_weights[k]
-            for i in range(d):
-                if not missing[row, i]:
-                    e = X[row, i] - means[k, i]
-                    l -= 0.5 * (e * e / variances[k, i] + math.log(variances[k, i])) + _HALF_LOG_2PI
-            out[row, k] = l
-
-
-@device
-def _conditional(covariance, observed, absent, m, rest, L, B, V):
-    """Regress absent on observed features: x̂ = μ + B (x_o − μ_o), V = covariance of what B leaves open."""
-    for a in range(rest):
-        for b in range(m):
-            B[a, b] = covariance[absent[a], observed[b]]
-            for t in range(b):
-                B[a, b] -= L[b, t] * B[a, t]
-            B[a, b] /= L[b, b]
-    for a in range(rest):
-        for b in range(a + 1):
-            v = covariance[absent[a], absent[b]]
-            for t in range(m):
-                v -= B[a, t] * B[b, t]
-            V[a, b] = V[b, a] = v
-    # From L⁻¹ Σ_om to Σ_oo⁻¹ Σ_om by back substitution, now that V has used the former.
-    for a in range(rest):
-        for b in range(m - 1, -1, -1):
-            for t in range(b + 1, m):
-                B[a, b] -= L[t, b] * B[a, t]
-            B[a, b] /= L[b, b]
-
-
-@kernel(types.void(ROWS, _FLAGS, _INTS, _INTS, _2D, _2D, _3D, _1D, _2D, _3D))
-def moments_missing(X, missing, order, starts, resp, means, covariances, weight, first, second):
-    """Add the expected statistics about the current means (Ghahramani & Jordan 1994).
-
-    resp (n, K) holds responsibilities times row weights; covariances (K or 1, d, d). second is summed over the leading
-    axis when it has length one (tied).
-    """
-    K, d = means.shape
-    L, B, V = np.empty((d, d)), np.empty((d, d)), np.empty((d, d))
-    y = np.empty(d)
-    observed, absent = np.empty(d, np.intp), np.empty(d, np.intp)
-    for g in range(starts.size - 1):
-        m = _observed(missing, order[starts[g]], observed, absent)
-        rest = d - m
+@kernel(types.void(ROWS, _1D, _1D, _1D, _1D, _2D))
+def joint_masked_axes(X, means, precisions, logs, log_weights, out):
+    """Write log weight + log marginal density (n, K), diag and spherical; logs (K · d) holds log 2π σ²."""
+    n, d = X.shape
+    K, block = log_weights.size, block_size(d)
+    xt, known, lp = np.zeros(d * block), np.empty(d * block), np.empty(K * block)
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        used = padded(rows)
+        transpose(X, start, rows, d, block, xt)
+        _mask(xt, block, used, d, known)
         for k in range(K):
-            c = k if covariances.shape[0] > 1 else 0
-            if k == 0 or covariances.shape[0] > 1:
-                _factor(covariances[c], observed, m, L)
-                _conditional(covariances[c], observed, absent, m, rest, L, B, V)
-            S = second[k if second.shape[0] > 1 else 0]
-            mass = 0.0
-            for s in range(starts[g], starts[g + 1]):
-                row = order[s]
-                r = resp[row, k]
-                if r == 0.0:
-                    continue
-                mass += r
-                for a in range(m):
-                    y[observed[a]] = X[row, observed[a]] - means[k, observed[a]]
-                for a in range(rest):
-                    v = 0.0
-                    for b in range(m):
-                        v += B[a, b] * y[observed[b]]
-                    y[absent[a]] = v
+            for c in range(0, used, 2 * WIDTH):
+                q0 = q1 = splat(0.0)
                 for i in range(d):
-                    first[k, i] += r * y[i]
-                    for j in range(i + 1):
-                        S[i, j] += r * y[i] * y[j]
-            weight[k] += mass
-            for a in range(rest):
-                for b in range(a + 1):
-                    S[absent[a], absent[b]] += mass * V[a, b]
-
-
-@kernel(types.void(ROWS, _FLAGS, _INTS, _2D, _2D, _2D, _1D, _2D, _2D))
-def moments_missing_axes(X, missing, order, resp, means, variances, weight, first, second):
-    """As `moments_missing` for diag and spherical: second (K, d)."""
-    K, d = means.shape
-    for k in range(K):
-        for row in order:
-            r = resp[row, k]
-            weight[k] += r
-            for i in range(d):
-                if missing[row, i]:
-                    second[k, i] += r * variances[k, i]
-                else:
-                    e = X[row, i] - means[k, i]
-                    first[k, i] += r * e
-                    second[k, i] += r * e * e
+                    s = i * block + c
+                    m, w, log = splat(means[k * d + i]), splat(precisions[k * d + i]), splat(logs[k * d + i])
+                    e0, e1 = sub(load(xt, s), m), sub(load(xt, s + WIDTH), m)
+                    q0 = fma(fma(mul(e0, e0), w, log), load(known, s), q0)
+                    q1 = fma(fma(mul(e1, e1), w, log), load(known, s + WIDTH), q1)
+                store(lp, k * block + c, fma(splat(-0.5), q0, splat(log_weights[k])))
+                store(lp, k * block + c + WIDTH, fma(splat(-0.5), q1, splat(log_weights[k])))
+        for p in range(rows):
+            for k in range(K):
+                out[start + p, k] = lp[k * block + p]
 
 
 @kernel(types.void(_2D, _1D))
-def log_sums(lp, out):
+def log_density(joint, out):
     """Write log Σ_k exp of each row; a row of −inf gives −inf."""
-    n, K = lp.shape
+    n, K = joint.shape
+    lp = np.full((K + WIDTH - 1) // WIDTH * WIDTH, -np.inf)
     for p in range(n):
-        m = LOWEST
+        top = LOWEST
         for k in range(K):
-            m = max(m, lp[p, k])
-        s = 0.0
-        for k in range(K):
-            s += math.exp(lp[p, k] - m)
-        out[p] = m + math.log(s) if s > 0.0 else -np.inf
+            lp[k] = joint[p, k]
+            top = max(top, lp[k])
+        s = splat(0.0)
+        for k in range(0, K, WIDTH):
+            s = add(s, simd.exp(sub(load(lp, k), splat(top))))
+        s1 = total(s)
+        out[p] = top + math.log(s1) if s1 > 0.0 else -np.inf
+
+
+@kernel(types.intp(ROWS, _BOOLS, _INTS))
+def observe(X, absent, counts):
+    """Write which features are missing, and how many of each row; return how many rows hold ±Inf: theirs is −1."""
+    n, d = X.shape
+    infinite = 0
+    for p in range(n):
+        m, check = 0, 0.0
+        for i in range(d):
+            v = X[p, i]
+            gone = math.isnan(v)
+            absent[p, i] = gone
+            m += gone
+            check += 0.0 if gone else v - v
+        counts[p] = m
+        if math.isnan(check):
+            counts[p] = -1
+            infinite += 1
+    return infinite
+
+
+@kernel(types.intp(_FLAGS, _INTS, _INTS))
+def group(missing, order, starts):
+    """Bring rows with the same pattern together, in the order of first sight; return how many groups there are.
+
+    starts (n + 1,) gets where each group starts in order, and the end.
+    """
+    n, d = missing.shape
+    slots = 16
+    while slots < 2 * n:
+        slots *= 2
+    table, first = np.full(slots, -1, np.intp), np.empty(n, np.intp)
+    label, size = np.empty(n, np.intp), np.zeros(n, np.intp)
+    groups = 0
+    for p in range(n):
+        word = code = np.uint64(0)
+        for i in range(d):
+            word = (word << np.uint64(1)) | np.uint64(missing[p, i])
+            if i % 64 == 63 or i == d - 1:
+                code = (code ^ word) * np.uint64(0x9E3779B97F4A7C15)
+                code ^= code >> np.uint64(32)
+                word = np.uint64(0)
+        slot = np.intp(code & np.uint64(slots - 1))
+        while True:
+            g = table[slot]
+            if g < 0:
+                g = groups
+                table[slot], first[g] = g, p
+                groups += 1
+                break
+            i = 0
+            while i < d and missing[p, i] == missing[first[g], i]:
+                i += 1
+            if i == d:
+                break
+            slot = (slot + 1) & (slots - 1)
+        label[p] = g
+        size[g] += 1
+    starts[0] = 0
+    for g in range(groups):
+        starts[g + 1] = starts[g] + size[g]
+        size[g] = starts[g]
+    for p in range(n):
+        order[size[label[p]]] = p
+        size[label[p]] += 1
+    return groups
+
+
+@kernel(types.void(ROWS, _INTS, _INTS, _2D))
+def gather(X, rows, columns, out):
+    """Write some columns of some rows."""
+    for p in range(rows.size):
+        for i in range(columns.size):
+            out[p, i] = X[rows[p], columns[i]]

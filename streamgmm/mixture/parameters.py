@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture import kernels
+from streamgmm.mixture import factor_kernels, kernels
 from streamgmm.mixture.simd_kernels import WIDTH
 
 if TYPE_CHECKING:
@@ -124,10 +124,15 @@ class MixtureParameters:
         return np.asarray(self.n_features * np.log(U))
 
     @cached_property
+    def log_weights(self) -> Floats:
+        """Logarithm of the weights, (n_components,); −inf of a weight of zero."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights)
+
+    @cached_property
     def log_normalizers(self) -> Floats:
         """Log weight plus log of the density at the mean, (n_components,), nats."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.weights) + self.log_determinants - 0.5 * self.n_features * LOG_2PI
+        return self.log_weights + self.log_determinants - 0.5 * self.n_features * LOG_2PI
 
     def condition_numbers(self) -> Floats:
         """Condition number of each component's covariance, (n_components,)."""
@@ -182,7 +187,7 @@ class MixtureParameters:
 
     @cached_property
     def lanes(self) -> Floats:
-        """Full covariances packed over components, for single rows (`kernels.score_lanes`)."""
+        """Full covariances packed over components, for single rows (`few_kernels.score_lanes`)."""
         K, d = self.means.shape
         rows, columns = np.tril_indices(d)
         lanes = np.zeros((d + len(rows) + 1, -(-K // WIDTH) * WIDTH))
@@ -194,18 +199,40 @@ class MixtureParameters:
 
     @cached_property
     def covariance_lanes(self) -> tuple[Floats, Floats, Floats]:
-        """Full means, covariances and log weights over padded components (`missing_kernels.joint_missing_lanes`)."""
-        K, d = self.means.shape
-        rows, columns = np.tril_indices(d)
-        padded = -(-K // WIDTH) * WIDTH
-        means, log_weights = np.zeros((d, padded)), np.zeros(padded)
-        # Identity where there is no component: its factor must exist.
-        covariances = np.tile((rows == columns).astype(np.float64)[:, None], padded)
-        means[:, :K] = self.means.T
-        covariances[:, :K] = self.covariances[:, rows, columns].T
-        with np.errstate(divide="ignore"):
-            log_weights[:K] = np.log(self.weights)
-        return means.ravel(), covariances.ravel(), log_weights
+        """Full means, covariances and log weights, whole vectors of components (`missing_kernels.joint_observed`).
+
+        means (vectors, n_features, WIDTH), covariances (vectors, n_features, n_features, WIDTH) and
+        log weights (vectors, WIDTH), all flat; where a vector holds no component, the identity, as factors must exist.
+        """
+        log_weights = np.zeros(-(-self.n_components // WIDTH) * WIDTH)
+        log_weights[: self.n_components] = self.log_weights
+        return _lanes(self.means, 0.0), _matrix_lanes(self.covariances), log_weights
+
+    @cached_property
+    def precision_lanes(self) -> tuple[Floats, Floats]:
+        """Full means and precisions, laid out as `covariance_lanes` (`missing_kernels.marginalise`)."""
+        U = self.precisions_cholesky
+        return _lanes(self.means, 0.0), _matrix_lanes(np.einsum("kij,klj->kil", U, U))
+
+    @cached_property
+    def inflation(self) -> float:
+        """Largest variance inflation of full covariances: variance over what the other features leave open of it."""
+        precisions = np.square(self.precisions_cholesky).sum(axis=2)
+        return float((np.einsum("kii->ki", self.covariances) * precisions).max())
+
+    @cached_property
+    def as_full(self) -> MixtureParameters:
+        """The same mixture (full or tied) with a covariance of its own for each component."""
+        if self.covariance_type == "full":
+            return self
+        K = self.n_components
+        return MixtureParameters(
+            self.weights,
+            self.means,
+            np.tile(self.covariances, (K, 1, 1)),
+            "full",
+            np.tile(self.precisions_cholesky, (K, 1, 1)),
+        )
 
 
 def count_parameters(n_components: int, n_features: int, covariance_type: str) -> int:
@@ -240,7 +267,7 @@ def precision_factors(covariances: Floats, covariance_type: str) -> Floats:
         return np.asarray(1.0 / np.sqrt(covariances))
     stack = np.ascontiguousarray(covariances if covariance_type == "full" else covariances[None])
     U, pivots = np.empty_like(stack), np.empty(stack.shape[:2])
-    bad_component = kernels.precision_cholesky(stack, U, pivots)
+    bad_component = factor_kernels.precision_cholesky(stack, U, pivots)
     if bad_component >= 0:
         raise not_positive_definite(int(bad_component))
     return U if covariance_type == "full" else U[0]
@@ -255,11 +282,23 @@ def not_positive_definite(component: int) -> FitError:
     )
 
 
+def _lanes(values: Floats, padding: Floats | float) -> Floats:
+    """Return (n_components, m) as flat (vectors, m, WIDTH)."""
+    K, m = values.shape
+    lanes = np.empty((-(-K // WIDTH) * WIDTH, m))
+    lanes[:K], lanes[K:] = values, padding
+    return np.ascontiguousarray(lanes.reshape(-1, WIDTH, m).transpose(0, 2, 1)).ravel()
+
+
+def _matrix_lanes(matrices: Floats) -> Floats:
+    return _lanes(matrices.reshape(len(matrices), -1), np.eye(matrices.shape[1]).ravel())
+
+
 def _pack(U: Floats) -> Floats:
     K, d, _ = U.shape
     whole, rest = divmod(d, 4)
     out = np.empty((K, 8 * whole * (whole + 1) + rest * 4 * whole + rest * (rest + 1) // 2))
-    kernels.pack_rows(np.ascontiguousarray(U), out)
+    factor_kernels.pack_rows(np.ascontiguousarray(U), out)
     return out.ravel()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.errors import DetectorError
-from streamgmm.mixture import kernels, missing
+from streamgmm.mixture import few_kernels, kernels, missing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,16 +31,23 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
     X = as_rows(params, X)
     out = np.empty(len(X))
     if len(X) < FEW_ROWS and not invariant and np.isfinite(X).all():
-        if params.covariance_type == "full":
-            kernels.score_lanes(X, params.lanes, out)
-            return out
-        if params.covariance_type != "tied":
-            kernels.score_few(params.packed.kind, X, *params.packed[1:], out)
-            return out
+        _score_few(params, X, out)
+        return out
     check = kernels.score(params.packed.kind, X, *params.packed[1:], out)
     if check != check:  # noqa: PLR0124  # the quickest test for NaN
-        missing.fill_log_density(params, X, out, invariant=invariant)
+        # Blocks with such a row were left out.
+        rows = np.flatnonzero(np.isnan(out))
+        out[rows] = missing.log_density(params, X[rows], invariant=invariant)
     return out
+
+
+def _score_few(params: MixtureParameters, X: Floats, out: Floats) -> None:
+    if params.covariance_type == "full":
+        few_kernels.score_lanes(X, params.lanes, out)
+    elif params.covariance_type == "tied":
+        few_kernels.score_few_tied(X, params.precisions_cholesky, *params.packed[2:], out)
+    else:
+        few_kernels.score_few(params.packed.kind, X, *params.packed[1:], out)
 
 
 def weighted_log_density(params: MixtureParameters, X: Floats) -> Floats:
@@ -49,7 +56,8 @@ def weighted_log_density(params: MixtureParameters, X: Floats) -> Floats:
     out = np.empty((len(X), params.n_components))
     check = kernels.joint(params.packed.kind, X, *params.packed[1:], out)
     if check != check:  # noqa: PLR0124  # as above
-        missing.fill_joint(params, X, out)
+        rows = np.flatnonzero(~np.isfinite(X).all(axis=1))
+        out[rows] = missing.joint(params, X[rows])
     return out
 
 

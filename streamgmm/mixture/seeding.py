@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture import missing, missing_kernels, seeding_kernels
+from streamgmm.mixture import missing, missing_em_kernels, seeding_kernels
 from streamgmm.mixture.statistics import SufficientStats
 
 if TYPE_CHECKING:
@@ -134,16 +134,16 @@ def moments(
     order, starts = np.arange(n, dtype=np.intp), np.array([0, n], dtype=np.intp)
     # First about any row, then about the means found: the second moments must not see a far-off centre.
     axes = np.zeros((K, d))
-    missing_kernels.moments_missing_axes(X, present, order, w, centre, axes, np.zeros(K), axes, np.zeros((K, d)))
+    missing_em_kernels.moments_missing_axes(X, present, order, w, centre, axes, np.zeros(K), axes, np.zeros((K, d)))
     centre = centre + axes / np.maximum(weight, 1e-300)[:, None]
     mass, first = np.zeros(K), np.zeros((K, d))
     if kind in {"diag", "spherical"}:
         second = np.zeros((K, d))
-        missing_kernels.moments_missing_axes(X, present, order, w, centre, second, mass, first, second)
+        missing_em_kernels.moments_missing_axes(X, present, order, w, centre, second, mass, first, second)
         second = second.sum(axis=1) if kind == "spherical" else second
     else:
         second = np.zeros((K if kind == "full" else 1, d, d))
-        missing_kernels.moments_missing(X, present, order, starts, w, centre, np.eye(d)[None], mass, first, second)
+        missing_em_kernels.moments_missing(X, present, order, starts, w, centre, np.eye(d)[None], mass, first, second)
         second = missing.mirrored(second)
         second = second if kind == "full" else second[0]
     return SufficientStats(mass, first, second, centre, kind)

@@ -139,12 +139,12 @@ def test_a_second_process_compiles_nothing(tmp_path):
         import numpy as np
         from numba.core.dispatcher import Dispatcher
         from streamgmm import GaussianMixture
-        from streamgmm.mixture import em_kernels, kernels, missing_kernels, seeding_kernels
+        from streamgmm.mixture import em_kernels, few_kernels, kernels, missing_kernels, seeding_kernels
         X = np.random.default_rng(0).normal(size=(60, 2))
         X[3, 1] = np.nan
         for kind in ("full", "tied", "diag", "spherical"):
             GaussianMixture(2, covariance_type=kind).fit(X).score_samples(X)
-        modules = (kernels, em_kernels, missing_kernels, seeding_kernels)
+        modules = (kernels, em_kernels, few_kernels, missing_kernels, seeding_kernels)
         found = {v for m in modules for v in vars(m).values() if isinstance(v, Dispatcher) and not v._can_compile}
         print(*(sum(sum(getattr(k.stats, what).values()) for k in found) for what in ("cache_hits", "cache_misses")))
     """)
