@@ -220,7 +220,7 @@ def fingerprint(method: Callable[..., Any]) -> str:
     """Return what changes with a method's source; empty where that is not to be had."""
     try:
         return hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:16]
-    except OSError:
+    except (OSError, TypeError):
         return ""
 
 

@@ -59,17 +59,26 @@ def kafka(tmp_path, request, values: Sequence[bytes]) -> Rig:
     connection = Connection(servers(request.getfixturevalue("broker").bootstrap_servers))
     topic = f"in-{uuid.uuid4().hex[:8]}"
     send_all(connection, topic, values)
-    chosen = k.KafkaSourceSettings(connection, (topic,), group_id=topic, batch_rows=6)
+    way = request.param.partition("-")[2]
+    chosen = k.KafkaSourceSettings(connection, (topic,), group_id=topic, fetch=way, batch_rows=6)
     return Rig(TopicPartition(topic, 0), lambda: k.build(chosen, now=time.monotonic))
 
 
 RIGS = {"memory": memory, "file": file, "kafka": kafka}
 MARKS = {"kafka": [pytest.mark.integration]}
+# What a member does in more than one way, it must do right in each.
+WAYS = {"kafka": ("kafka-blocks", "kafka-records")}
 
 
-@pytest.fixture(params=[pytest.param(n, marks=MARKS.get(n, [])) for n in registry.names("sources")])
+@pytest.fixture(
+    params=[
+        pytest.param(way, marks=MARKS.get(name, []))
+        for name in registry.names("sources")
+        for way in WAYS.get(name, (name,))
+    ]
+)
 def rig(request, rig_of, tmp_path):
-    made = rig_of("sources", request.param, RIGS)(tmp_path, request, VALUES)
+    made = rig_of("sources", request.param.partition("-")[0], RIGS)(tmp_path, request, VALUES)
     opened: list[Source] = []
     inner = made.open
 

@@ -21,19 +21,26 @@ pytestmark = pytest.mark.integration
 NOTHING = Resume({}, 0)
 
 
+@pytest.fixture(params=["blocks", "records"])
+def fetch(request):
+    """Both ways to read a fetch, for every test here."""
+    return request.param
+
+
 @pytest.fixture
-def sources():
+def sources(fetch):
     """Start sources, and close what is left of them."""
     opened = []
 
     def start(connection, topic, group, *, resume=NOTHING, **settings):
-        settings = {"session_timeout_ms": 6000} | settings
+        settings = {"session_timeout_ms": 6000, "fetch": fetch} | settings
         topics = (topic,) if isinstance(topic, str) else topic
         # Members learn of a rebalance by their heartbeats: tests do not want to wait for Kafka's three seconds.
         connection = replace(connection, client={"heartbeat_interval_ms": 300})
         source = build(KafkaSourceSettings(connection, topics, group, **settings), now=time.monotonic)
         opened.append(source)
         source.start(resume)
+        assert source.hooked == (fetch == "blocks")
         return source
 
     yield start
