@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streamgmm.checkpoint import Identity
 from streamgmm.config.members import MarginalsMember
+from streamgmm.engine.rules import FieldRule
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.errors import ConfigError
 from streamgmm.features import Pipeline
@@ -60,7 +61,16 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
         challenger_every=learning.challenger_every,
         refit_deadline=learning.refit_deadline,
         seed=learning.seed,
+        rules=field_rules(config, columns),
     )
+
+
+def field_rules(config: Config, columns: Sequence[str]) -> dict[str, FieldRule]:
+    """Return what single columns must do to be worth a flag."""
+    for name in config.detection.fields:
+        if name not in columns:
+            raise ConfigError(f"detection.fields: there is no column {name!r}", hint=f"columns: {', '.join(columns)}")
+    return {name: FieldRule(rule.direction, rule.min_deviation) for name, rule in config.detection.fields.items()}
 
 
 def _member(name: str, member: MixtureMember | MarginalsMember, category_columns: tuple[int, ...]) -> MemberSettings:

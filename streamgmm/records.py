@@ -27,6 +27,8 @@ UNSCORED_REASONS: tuple[UnscoredReason, ...] = ("warming_up", "missing", "tombst
 # ScoredBatch.status indexes this table.
 STATUSES: tuple[str, ...] = ("scored", *UNSCORED_REASONS)
 SEVERITIES = ("warning", "critical")
+# What a ScoredBatch lists by index.
+ROW_LISTS = ("withdrawn", "opened", "ended")
 
 
 class TopicPartition(NamedTuple):
@@ -258,6 +260,11 @@ class ScoredBatch:
         Index into STATUSES.
     anomalies
         One per flagged row, in order; empty where explanations are switched off.
+    withdrawn
+        Rows whose flag was taken back by a rule (`detection.fields`).
+    opened, ended
+        Rows that opened an incident, and rows that showed the running one to be over (before anything else is said of
+        them).
     """
 
     log_density: Floats
@@ -268,6 +275,9 @@ class ScoredBatch:
     version: Ints
     status: Ints
     anomalies: tuple[Anomaly, ...] = ()
+    withdrawn: tuple[int, ...] = ()
+    opened: tuple[int, ...] = ()
+    ended: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.log_density)
@@ -276,11 +286,12 @@ class ScoredBatch:
     def concatenate(cls, parts: Sequence[ScoredBatch]) -> ScoredBatch:
         """Join consecutive parts; the indices of anomalies move along."""
         starts = np.cumsum([0, *(len(p) for p in parts)])
-        moved = zip(starts[:-1], parts, strict=True)
-        anomalies = (replace(a, index=a.index + int(start)) for start, p in moved for a in p.anomalies)
+        moved = list(zip(starts[:-1].tolist(), parts, strict=True))
+        anomalies = (replace(a, index=a.index + start) for start, p in moved for a in p.anomalies)
+        rows: dict[str, Any] = {n: tuple(i + s for s, p in moved for i in getattr(p, n)) for n in ROW_LISTS}
         names = ("log_density", "p_value", "score", "is_anomaly", "threshold", "version", "status")
-        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
-        return cls(**columns, anomalies=tuple(anomalies))
+        columns: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
+        return cls(**columns, anomalies=tuple(anomalies), **rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +375,9 @@ class Report:
     rejected: Mapping[str, int] = field(default_factory=dict)
     replayed: int = 0
     anomalies: Mapping[str, int] = field(default_factory=dict)
+    withdrawn: int = 0
+    incidents: int = 0
+    held_back: Mapping[str, int] = field(default_factory=dict)
     p_values: Floats = field(default_factory=lambda: np.empty(0))
     latencies: Floats = field(default_factory=lambda: np.empty(0))
     last_event_time: float = float("nan")

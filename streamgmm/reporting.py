@@ -48,6 +48,8 @@ def report_part(
             "critical": int((scored.score[flagged] >= 50.0).sum()),
             "warning": int((scored.score[flagged] < 50.0).sum()),
         },
+        withdrawn=int(counted[list(scored.withdrawn)].sum()),
+        incidents=int(counted[list(scored.opened)].sum()),
         p_values=scored.p_value[mine] if not unscored else scored.p_value[counted & (scored.status == 0)],
         latencies=clock - known,
         last_event_time=_newest(times),

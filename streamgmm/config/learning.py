@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from pydantic import BeforeValidator, Field
 
 from streamgmm.config.members import Committee, Members, RefitEvery
-from streamgmm.config.section import Float, Int, Rule, Seconds, Section, duplicates
+from streamgmm.config.section import Float, Int, Rule, Seconds, Section, Text, duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,6 +96,18 @@ def _gap(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
 Gap: TypeAlias = Annotated[IncidentGap, BeforeValidator(_gap, json_schema_input_type=IncidentGap | str | float)]
 
 
+class FieldRule(Section):
+    """What a column must do to be worth a flag, in its own unit."""
+
+    direction: Literal["high", "low", "both"] = "both"
+    """On which side of its expected value it must be."""
+    min_deviation: Float = Field(default=0.0, ge=0)
+    """How far from its expected value it must be."""
+
+
+FieldRules: TypeAlias = dict[Text, FieldRule]
+
+
 class Detection(Section):
     """Which rows are flagged, and which belong together."""
 
@@ -107,6 +119,8 @@ class Detection(Section):
     """Scores that p-values are ranked in; absent: 5000 or 10 / target_rate, whichever is more."""
     incident_gap: Gap = IncidentGap()
     """How far apart the flagged rows of one incident may be: a duration, or duration and records."""
+    fields: FieldRules = Field(default_factory=dict, max_length=1024)
+    """Rules by column: a row is flagged only if a column that leads to it keeps its rule, or has none."""
 
     @property
     def needed_scores(self) -> int:

@@ -93,6 +93,9 @@ class Config(Section):
             columns = spec.output_names(columns) if columns else columns
             for _, name in duplicates(columns):
                 yield Rule(("features", i), f"two columns would be called {name!r}")
+        for name in self.detection.fields:
+            if columns and name not in columns:
+                yield Rule(("detection", "fields", name), f"there is no column {name!r}; columns: {', '.join(columns)}")
 
     def _loop_rules(self) -> Iterator[Rule]:
         read = self.source.all_topics if isinstance(self.source, KafkaSource) else ()

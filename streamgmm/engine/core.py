@@ -132,9 +132,10 @@ class Engine:
             pass_unscored(complete, rows, out)
         else:
             score(state, state.detector, self.settings, part, complete, rows, out)
+            # Before rules take flags back: see `rules`.
+            state.step.flags += int(out.is_anomaly[rows][learnt].sum())
             name_incidents(state, self.settings, X, t, row_hash, rows, out, explain=self._explain)
             state.step.log_density.append(out.log_density[rows][learnt])
-            state.step.flags += int(out.is_anomaly[rows][learnt].sum())
             if state.shadow is not None:
                 state.step.shadow.append(self._shadow_detector(state.detector, state.shadow).log_density(part[learnt]))
         if learnt.any():

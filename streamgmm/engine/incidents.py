@@ -4,6 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +34,19 @@ def follow(last: Incident | None, t: float, row: int, row_hash: int, seconds: fl
     if last is not None and last.continues(t, row, seconds, rows):
         return Incident(last.id, t, row)
     return Incident(f"{row_hash:016x}", t, row)
+
+
+def first_beyond(last: Incident, t: Floats, first_row: int, seconds: float, rows: int) -> int | None:
+    """Return which of consecutive rows is the first that shows an incident to be over; None while it may go on.
+
+    Parameters
+    ----------
+    t : (n,) float64
+        Event times, seconds; rows without one are counted instead.
+    first_row
+        Number of the first of them in its stream.
+    """
+    passed = first_row + np.arange(len(t)) - last.row
+    untimed = np.isnan(t) | math.isnan(last.t)
+    beyond = np.flatnonzero(np.where(untimed, passed > rows, t - last.t > seconds))
+    return int(beyond[0]) if len(beyond) else None

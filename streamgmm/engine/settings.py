@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 from streamgmm.refit.job import MemberSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from streamgmm.engine.rules import FieldRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,8 @@ class EngineSettings:
         Every how many refits a cold start may challenge the warm one; 0 = never.
     refit_deadline : float
         Seconds a fit may take.
+    rules
+        What single columns must do to be worth a flag, by name.
     """
 
     names: tuple[str, ...]
@@ -51,6 +58,7 @@ class EngineSettings:
     challenger_every: int = 5
     refit_deadline: float = 60.0
     seed: int = 0
+    rules: Mapping[str, FieldRule] = field(default_factory=dict)
 
     @property
     def window(self) -> int:

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.incidents import follow
+from streamgmm.engine.incidents import first_beyond, follow
+from streamgmm.engine.rules import deserves_flag
 from streamgmm.records import STATUSES, Anomaly, ScoredBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamgmm.detector.committee import Detector
+    from streamgmm.engine.incidents import Incident
     from streamgmm.engine.settings import EngineSettings
     from streamgmm.engine.state import State
 
@@ -33,6 +35,9 @@ class Output:
         self.version = np.zeros((n, 2), dtype=np.int64)
         self.status = np.zeros(n, dtype=np.int64)
         self.anomalies: list[Anomaly] = []
+        self.withdrawn: list[int] = []
+        self.opened: list[int] = []
+        self.ended: list[int] = []
 
     def batch(self, n: int) -> ScoredBatch:
         """Return the first n rows."""
@@ -45,6 +50,9 @@ class Output:
             version=self.version[:n],
             status=self.status[:n],
             anomalies=tuple(self.anomalies),
+            withdrawn=tuple(self.withdrawn),
+            opened=tuple(self.opened),
+            ended=tuple(self.ended),
         )
 
 
@@ -83,25 +91,55 @@ def name_incidents(
     *,
     explain: bool,
 ) -> None:
-    """Give every flagged row of `rows` its incident and, on request, its explanation."""
+    """Take back flags that rules do not admit; give every other flagged row its incident and, on request, its reasons.
+
+    A row shows an incident to be over when it lies beyond the gap, flagged or not.
+    """
     provisional = len(state.calibration.recent) * settings.target_rate < 1.0
+    done = rows.start
     for flagged in np.flatnonzero(out.is_anomaly[rows]):
         i = int(flagged) + rows.start
-        state.incident = follow(
-            state.incident,
-            float(t[i]),
-            state.rows_seen + int(flagged),
-            int(row_hash[i]),
-            settings.incident_seconds,
-            settings.incident_rows,
-        )
-        if explain and state.detector is not None:
+        wanted = (explain or settings.rules) and state.detector is not None
+        explanation = state.detector.explain(X[i], settings.names) if wanted and state.detector else None
+        if explanation is not None and settings.rules and not deserves_flag(explanation, settings.rules):
+            out.is_anomaly[i] = False
+            out.withdrawn.append(i)
+            continue
+        _end_incident(state, settings, t, slice(done, i + 1), rows.start, out)
+        incident = _follow(state, settings, i, t, row_hash, rows.start, out)
+        done = i + 1
+        if explain and explanation is not None:
             out.anomalies.append(
                 Anomaly(
                     index=i,
                     severity="critical" if out.score[i] >= CRITICAL_SCORE else "warning",
-                    incident=state.incident.id,
+                    incident=incident.id,
                     provisional=provisional,
-                    explanation=state.detector.explain(X[i], settings.names),
+                    explanation=explanation,
                 )
             )
+    _end_incident(state, settings, t, slice(done, rows.stop), rows.start, out)
+
+
+def _follow(
+    state: State, settings: EngineSettings, i: int, t: Floats, row_hash: Hashes, start: int, out: Output
+) -> Incident:
+    """Let a flagged row go on with the running incident or open one; time that runs backwards can end one as well."""
+    before, number = state.incident, state.rows_seen + i - start
+    after = follow(before, float(t[i]), number, int(row_hash[i]), settings.incident_seconds, settings.incident_rows)
+    state.incident = after
+    if before is None or before.id != after.id:
+        out.ended.extend([i] * (before is not None))
+        out.opened.append(i)
+    return after
+
+
+def _end_incident(state: State, settings: EngineSettings, t: Floats, rows: slice, start: int, out: Output) -> None:
+    """Forget the running incident at the first of these rows that lies beyond its gap."""
+    if state.incident is None:
+        return
+    first = state.rows_seen + rows.start - start
+    at = first_beyond(state.incident, t[rows], first, settings.incident_seconds, settings.incident_rows)
+    if at is not None:
+        out.ended.append(rows.start + at)
+        state.incident = None

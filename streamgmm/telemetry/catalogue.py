@@ -102,6 +102,8 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("rows_replayed_total", "counter", "Rows learnt again after a restart; they were counted before it."),
     Metric("records_not_learnt_total", "counter", "Records that lay too far back to be learnt again after a restart."),
     Metric("anomalies_total", "counter", "Flagged rows, by severity; a row has one.", (Label("severity", SEVERITIES),)),
+    Metric("flags_withdrawn_total", "counter", "Rows whose flag a rule of detection.fields took back."),
+    Metric("incidents_total", "counter", "Incidents that were opened."),
     Metric(
         "p_value",
         "histogram",

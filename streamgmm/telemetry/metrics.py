@@ -105,6 +105,8 @@ class Metrics:
         series = self._series
         series.add("rows_scored_total", report.scored)
         series.add("rows_replayed_total", report.replayed)
+        series.add("flags_withdrawn_total", report.withdrawn)
+        series.add("incidents_total", report.incidents)
         for name, counts in (
             ("records_consumed_total", report.consumed),
             ("rows_unscored_total", report.unscored),

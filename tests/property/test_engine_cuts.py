@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from streamgmm.engine.core import Engine
 from streamgmm.engine.drive import drive
+from streamgmm.engine.rules import FieldRule
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.engine.state import State
 from streamgmm.engine.thinning import row_hashes
@@ -27,6 +28,9 @@ SETTINGS = EngineSettings(
     level="adaptive",
     buffer=80,
     challenger_every=2,
+    incident_seconds=3.0,
+    incident_rows=40,
+    rules={"a": FieldRule("high", 1.0)},
 )
 N = 1500
 HASHES = row_hashes(np.zeros(N, np.uint64), np.arange(N), np.zeros(N, np.int64))
@@ -83,6 +87,13 @@ def test_cuts_and_restarts_change_nothing(clock, seed, missing, cuts, data):
     for column in COLUMNS:
         np.testing.assert_array_equal(getattr(one, column), getattr(other, column), err_msg=column)
     assert [(a.index, a.incident) for a in one.anomalies] == [(a.index, a.incident) for a in other.anomalies]
+    assert (one.opened, one.ended, one.withdrawn) == (other.opened, other.ended, other.withdrawn)
+    assert [
+        a.index
+        for a in one.anomalies
+        if a.incident not in {b.incident for b in one.anomalies[: one.anomalies.index(a)]}
+    ] == list(one.opened)
+    assert len(one.opened) - len(one.ended) == (whole.state.incident is not None)
     assert whole.state.rows_seen == cut.state.rows_seen == N
     assert whole.state.thinning == cut.state.thinning or math.isnan(cut.state.thinning.rows_per_second)
     np.testing.assert_array_equal(whole.state.window.rows(), cut.state.window.rows())

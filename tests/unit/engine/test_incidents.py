@@ -1,6 +1,10 @@
 """Flagged rows that belong together are one incident."""
 
-from streamgmm.engine.incidents import follow
+import numpy as np
+
+from streamgmm.engine.incidents import Incident, first_beyond, follow
+
+NAN = float("nan")
 
 
 def ids(flags, seconds=300.0, rows=100):
@@ -22,7 +26,21 @@ def test_each_flag_moves_the_end_on():
 
 
 def test_rows_decide_where_there_is_no_time():
-    nan = float("nan")
-    a, b, c = ids([(nan, 0), (nan, 100), (nan, 201)])
+    a, b, c = ids([(NAN, 0), (NAN, 100), (NAN, 201)])
     assert a == b
     assert b != c
+
+
+def test_the_first_row_beyond_the_gap_shows_the_end():
+    last = Incident("i", 1000.0, 7)
+    assert first_beyond(last, np.array([900.0, 1300.0, 1300.5, 1200.0]), 8, 300.0, 100) == 2
+    assert first_beyond(last, np.array([500.0, 1300.0]), 8, 300.0, 100) is None
+    assert first_beyond(last, np.empty(0), 8, 300.0, 100) is None
+
+
+def test_rows_without_a_time_are_counted():
+    timed, untimed = Incident("i", 1000.0, 7), Incident("i", NAN, 7)
+    t = np.array([1000.0] * 100 + [NAN] * 3)
+    assert first_beyond(timed, t, 8, 300.0, 100) == 100
+    assert first_beyond(untimed, t, 8, 300.0, 100) == 100
+    assert first_beyond(untimed, t, 8, 300.0, 1000) is None
