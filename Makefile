@@ -6,11 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types chaos bench clean
+.PHONY: help venv demo test lint types chaos bench bench-stream clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile
 
 venv: $(VENV)/.test ## .venv with everything that the tests need
 
@@ -31,7 +31,10 @@ chaos: $(VENV)/.test ## the long run: a daemon that is killed again and again
 	STREAMGMM_CHAOS=full $(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
 
 bench: $(VENV)/.test ## measurements, one after the other
-	@set -e; for file in tests/bench/*.py; do echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file" $(ARGS); done
+	@set -e; for file in $(filter-out tests/bench/bench_stream.py,$(wildcard tests/bench/*.py)); do echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file" $(ARGS); done
+
+bench-stream: $(VENV)/bench/.bench ## the daemon against what users would write, on real Kafka (ARGS="--quick" for two minutes, "--write" for the docs)
+	$(VENV)/bench/bin/python tests/bench/bench_stream.py $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -49,6 +52,12 @@ $(VENV)/.test: pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.dev: pyproject.toml $(VENV)/pyvenv.cfg
 	$(PIP) --editable ".[dev]"
 	@touch $@ $(VENV)/.test $(VENV)/.run
+
+# A venv of its own: quixstreams pins older versions of what the tests use.
+$(VENV)/bench/.bench: pyproject.toml $(VENV)/pyvenv.cfg
+	test -e $(VENV)/bench/bin/python || $(BIN)/python -m venv $(VENV)/bench
+	$(VENV)/bench/bin/python -m pip --disable-pip-version-check --quiet install --editable ".[test,bench]"
+	@touch $@
 
 $(VENV)/pyvenv.cfg:
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer, or say make PYTHON=..." >&2; exit 1; }

@@ -1,0 +1,82 @@
+"""Who is compared with whom, on which topic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from daemon import BENCHED, PAUSED, Daemons
+from processes import HERE, Contender
+from sklearn.mixture import GaussianMixture
+from topics import COMPONENTS, Stream, Topic
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OUT = "bench-anomalies"
+TARGET = 1e-4
+TRAINING_ROWS = 20_000
+BASELINES = ("kafka-python", "confluent", "quixstreams", "river")
+CEILINGS = ("raw", "confluent-only")
+# Records after which nothing happens for the first time any more: the daemon's calibration buffer takes 100,000 scores.
+SHORT = {"raw": 100_000, "confluent-only": 100_000, "confluent": 50_000, "kafka-python": 20_000, "quixstreams": 10_000}
+SHORT |= {"river": 2_000, "daemon": 150_000}
+ROUNDS = {"river": 1, "quixstreams": 2, "kafka-python": 2, "raw": 2, "confluent-only": 2}
+DAEMONS = {  # what it is called, its sections
+    "daemon": BENCHED,
+    "daemon, learning paused": BENCHED | {"learning": PAUSED},
+    "daemon, package defaults": {},
+    "daemon, package defaults, learning paused": {"learning": PAUSED},
+}
+
+
+@dataclass
+class Bench:
+    """A broker with filled topics, and daemons on it."""
+
+    servers: str
+    folder: Path
+    topics: dict[str, Topic]
+    daemons: Daemons = field(init=False)
+
+    def __post_init__(self):
+        self.daemons = Daemons(self.servers, self.folder, OUT)
+
+
+def contenders(bench, quick):
+    """Return everybody, named (topic, who)."""
+    model = trained(bench.folder / "model.npz")
+    chosen = [(t, who) for t in ("float32", "json") for who in (*BASELINES, *CEILINGS)] + [("matrices", "confluent")]
+    found = [baseline(bench, t, who, model) for t, who in chosen]
+    streamed = [(t, who) for t in ("float32", "json") for who in list(DAEMONS)[: 2 if quick else 4]]
+    streamed += [("matrices", "daemon")]
+    streamed += [("slow", who) for who in list(DAEMONS)[: 0 if quick else 2]]
+    return found + [streamgmm(bench, t, who) for t, who in streamed]
+
+
+def baseline(bench, where, who, model):
+    topic = bench.topics[where]
+
+    def command(n):
+        span = (str(topic.records - n), str(topic.records))
+        return [str(HERE / "baselines.py"), who, topic.codec, bench.servers, topic.name, *span, str(model), OUT]
+
+    return Contender((where, who), topic, command, SHORT[who] // topic.rows_per_record, ROUNDS.get(who, 99))
+
+
+def streamgmm(bench, where, who):
+    topic = bench.topics[where]
+    command = bench.daemons.until_end(topic, DAEMONS[who])
+    return Contender((where, who), topic, command, SHORT["daemon"] // topic.rows_per_record, 99)
+
+
+def trained(path):
+    """Write what the baselines score with: a mixture that scikit-learn fitted on rows of the same stream."""
+    X = Stream(1).rows(TRAINING_ROWS, anomalies=0.0)
+    model = GaussianMixture(COMPONENTS, random_state=0).fit(X)
+    np.savez(
+        path, weights=model.weights_, means=model.means_, covariances=model.covariances_,
+        precisions_cholesky=model.precisions_cholesky_, threshold=np.quantile(model.score_samples(X), TARGET),
+    )  # fmt: skip
+    return path

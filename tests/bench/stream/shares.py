@@ -1,0 +1,117 @@
+"""Where the daemon's own CPU goes at full load: py-spy's samples, by stage of a record's way."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import ENVIRONMENT, ROOT
+
+# The innermost frame whose file matches decides; of the patterns, the first. A kernel has no frame of its own: its time
+# stands on the line that calls it.
+STAGES = (
+    (r"kafka/(net|protocol)/|kafka/conn|bus/receive|ssl\.py|socket\.py", "fetching bytes"),
+    (r"kafka/codec|bus/decompress|gzip\.py|zstandard|lz4|snappy|cramjam", "decompression"),
+    (r"kafka/record/|kafka/consumer/fetcher\.py|bus/one_by_one|codecs/_typed", "one record at a time in Python"),
+    (r"streamgmm/(bus|codecs|sources)/", "compiled decoding"),
+    (r"streamgmm/features/", "features"),
+    (r"streamgmm/refit/|engine/learning|engine/window|em\.py|mixture/(seeding|statistics|em)", "learning"),
+    (r"streamgmm/(mixture|detector)/|engine/(verdicts|calibration)", "scoring"),
+    (r"streamgmm/engine/", "the engine's bookkeeping"),
+    (r"streamgmm/(sinks|delivery|rendering)|kafka/producer", "explaining and delivering"),
+    (
+        r"streamgmm/telemetry|prometheus_client|streamgmm/(reporting|supervisor|ledger|budget)",
+        "telemetry and supervision",
+    ),
+)
+ESSENTIAL = ("fetching bytes", "decompression", "compiled decoding", "scoring")
+# py-spy counts threads that only wait as busy where it cannot read their state.
+WAITING = re.compile(
+    r"selectors\.py|^(Condition|Event|Semaphore)\.wait|threading\.py|queue\.py|^ThreadRunner\._work|^sleep|socketserver"
+    r"|accept|^NetworkSelector\.(_select|select|wakeup)"
+)
+START, WARM_UP = 60.0, 2.0
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Samples of busy threads: innermost functions, functions anywhere on the stack, and stages."""
+
+    samples: int
+    functions: Counter[str]
+    cumulative: Counter[str]
+    stages: Counter[str]
+
+    def essential(self):
+        """Return the share of the stages that do what the daemon is there for."""
+        return sum(self.stages[stage] for stage in ESSENTIAL) / max(1, self.samples)
+
+
+def record(command, folder, seconds, rate=250):
+    """Profile a daemon at full load and return what py-spy saw; the daemon is stopped afterwards."""
+    log, raw = folder / "profiled.log", folder / "profile.raw"
+    with log.open("wb") as out:
+        daemon = subprocess.Popen(
+            [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT, cwd=ROOT
+        )
+    try:
+        _until_started(daemon, log)
+        spy = [str(Path(sys.executable).parent / "py-spy"), "record", "--format", "raw", "--function"]
+        spy += ["--rate", str(rate), "--duration", str(int(seconds)), "--output", str(raw), "--pid", str(daemon.pid)]
+        subprocess.run(spy, check=True, capture_output=True, text=True)
+    finally:
+        daemon.terminate()
+        daemon.wait(60)
+    return read(raw.read_text())
+
+
+def _until_started(daemon, log):
+    deadline = time.monotonic() + START
+    while b" started" not in log.read_bytes():
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the daemon did not start: {log.read_text(errors='replace')[-1000:]}")
+        time.sleep(0.05)
+    time.sleep(WARM_UP)
+
+
+def read(raw):
+    """Return a profile of py-spy's raw stacks ("outermost;…;innermost count")."""
+    profile = Profile(0, Counter(), Counter(), Counter())
+    samples = 0
+    for line in raw.splitlines():
+        stack, _, count = line.rpartition(" ")
+        frames = stack.split(";")
+        if WAITING.search(frames[-1]):
+            continue
+        n = int(count)
+        samples += n
+        profile.functions[frames[-1]] += n
+        profile.cumulative.update(dict.fromkeys(set(frames), n))
+        profile.stages[stage_of(frames)] += n
+    return Profile(samples, profile.functions, profile.cumulative, profile.stages)
+
+
+def stage_of(frames):
+    """Return the stage of the innermost frame that belongs to one."""
+    for frame in reversed(frames):
+        for pattern, stage in STAGES:
+            if re.search(pattern, frame):
+                return stage
+    return "the rest"
+
+
+def listing(profile, top=25):
+    """Return the most expensive functions, by themselves and with what they call, as text."""
+    lines = [f"{profile.samples} samples of busy threads", "  self  with callees  function"]
+    for counter in (profile.functions, profile.cumulative):
+        for function, _ in counter.most_common(top):
+            alone, inclusive = profile.functions[function], profile.cumulative[function]
+            lines.append(f"{100 * alone / profile.samples:5.1f}% {100 * inclusive / profile.samples:6.1f}%  {function}")
+        lines.append("")
+    lines += [f"{100 * n / profile.samples:5.1f}%  {stage}" for stage, n in profile.stages.most_common()]
+    return "\n".join([*lines, f"{100 * profile.essential():.1f}% in {', '.join(ESSENTIAL)}"])
