@@ -38,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="sample this many of more rows (default: %(default)s)",
     )
+    parser.add_argument(
+        "--threads", type=positive, default=1, metavar="N", help="share the rows of a pass among so many (default: 1)"
+    )
     parser.add_argument("--seed", type=natural, default=0, help="of the starts and the held-out rows (default: 0)")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves as well")
 
@@ -73,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
             np.random.default_rng(args.seed),
             max_rows=args.max_rows,
             on_pass=on_pass,
+            n_threads=args.threads,
         )
     print(text(selection, args.criterion))
     if args.plot:

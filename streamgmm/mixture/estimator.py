@@ -4,9 +4,6 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +13,13 @@ from streamgmm.errors import FitError
 from streamgmm.mixture import validation
 from streamgmm.mixture.em import Protection, e_step, m_step, run
 from streamgmm.mixture.parameters import MixtureParameters, count_parameters, factors_of_precisions
+from streamgmm.mixture.parametrised import Parametrised
+from streamgmm.mixture.parts import thread_count
 from streamgmm.mixture.sampling import draw
 from streamgmm.mixture.scoring import density_and_responsibilities, log_density, weighted_log_density
 from streamgmm.mixture.seeding import kmeans, kmeans_plusplus, moments, one_hot, standardised
 from streamgmm.mixture.statistics import SufficientStats
+from streamgmm.mixture.verbosity import Progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 KMEANS_STEPS = 300
 
 
-class GaussianMixture:
+class GaussianMixture(Parametrised):
     """Gaussian mixture fitted by EM: scikit-learn's class, with sample weights, missing values and `partial_fit`.
 
     Parameters
@@ -43,6 +43,9 @@ class GaussianMixture:
         Protection against collapse, off here: see `Protection`. What it did is in `repairs_`.
     step_exponent, step_offset
         `partial_fit` weighs the t-th batch with (t + step_offset)^−step_exponent (0.5 < exponent ≤ 1).
+    n_jobs
+        Threads that share the rows in EM and in scoring: None one, −1 as many as there are cores. Results are the same
+        to the bit whatever it is.
 
     Attributes
     ----------
@@ -82,6 +85,7 @@ class GaussianMixture:
         reseed: bool = False,
         step_exponent: float = 0.6,
         step_offset: float = 2.0,
+        n_jobs: int | None = None,
     ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -102,6 +106,7 @@ class GaussianMixture:
         self.reseed = reseed
         self.step_exponent = step_exponent
         self.step_offset = step_offset
+        self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """Fit by EM, n_init times, and keep the best; with warm_start, go on from where the last fit ended.
@@ -126,7 +131,7 @@ class GaussianMixture:
         """Fit, and return the component of each row, (n_samples,)."""
         del y
         rows = self._fit(X, sample_weight)
-        return np.asarray(weighted_log_density(self.parameters_, rows).argmax(axis=1))
+        return np.asarray(weighted_log_density(self.parameters_, rows, n_threads=self._n_threads()).argmax(axis=1))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
         """Take one step of stepwise EM on a batch; the first batch is fitted as a whole.
@@ -159,7 +164,7 @@ class GaussianMixture:
     def score_samples(self, X: Any) -> Floats:
         """Return log p(x) of each row, nats, (n_samples,)."""
         self._check_fitted()
-        return log_density(self._current(), self._rows(X))
+        return log_density(self._current(), self._rows(X), n_threads=self._n_threads())
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return the (weighted) mean of log p(x), nats per row."""
@@ -170,12 +175,13 @@ class GaussianMixture:
     def predict(self, X: Any) -> NDArray[np.intp]:
         """Return the most probable component of each row, (n_samples,)."""
         self._check_fitted()
-        return np.asarray(weighted_log_density(self._current(), self._rows(X)).argmax(axis=1))
+        joint = weighted_log_density(self._current(), self._rows(X), n_threads=self._n_threads())
+        return np.asarray(joint.argmax(axis=1))
 
     def predict_proba(self, X: Any) -> Floats:
         """Return responsibilities, (n_samples, n_components); rows sum to one."""
         self._check_fitted()
-        return density_and_responsibilities(self._current(), self._rows(X))[1]
+        return density_and_responsibilities(self._current(), self._rows(X), n_threads=self._n_threads())[1]
 
     def bic(self, X: Any, sample_weight: Any = None) -> float:
         """Return the Bayesian information criterion on X; the lower the better."""
@@ -195,42 +201,6 @@ class GaussianMixture:
         params, rng = self._current(), validation.generator(self.random_state)
         labels = np.repeat(np.arange(params.n_components), rng.multinomial(n_samples, params.weights))
         return draw(params, labels, rng), labels
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's parameters."""
-        del deep
-        return {name: getattr(self, name) for name in _parameter_names()}
-
-    def set_params(self, **params: Any) -> GaussianMixture:
-        """Set constructor parameters."""
-        for name, value in params.items():
-            if name not in _parameter_names():
-                raise ValueError(
-                    f"Invalid parameter {name!r} for estimator {self}. Valid parameters are: {_parameter_names()!r}."
-                )
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = {p.name: p.default for p in inspect.signature(type(self).__init__).parameters.values()}
-        changed = {n: v for n, v in self.get_params().items() if v is not defaults[n] and repr(v) != repr(defaults[n])}
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "weights_")
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import (  # type: ignore[import-untyped]  # noqa: PLC0415  # only scikit-learn asks for its tags
-            InputTags,
-            Tags,
-            TargetTags,
-        )
-
-        return Tags(
-            estimator_type="density_estimator",
-            target_tags=TargetTags(required=False),
-            input_tags=InputTags(allow_nan=True),
-        )
 
     def _fit(self, X: Any, sample_weight: Any) -> Floats:
         validation.check_parameters(self.get_params())
@@ -263,7 +233,7 @@ class GaussianMixture:
     def _one_run(
         self, rows: Floats, weights: Floats | None, rng: np.random.Generator, init: int, *, resume: bool
     ) -> Fit:
-        progress = _Progress(self.verbose, self.verbose_interval, init)
+        progress = Progress(self.verbose, self.verbose_interval, init)
         found = run(
             self._current() if resume else self._start(rows, weights, rng),
             rows,
@@ -273,6 +243,7 @@ class GaussianMixture:
             sample_weight=weights,
             lower_bound=self.lower_bound_ if resume else -np.inf,
             on_pass=progress.on_pass,
+            n_threads=self._n_threads(),
         )
         progress.end(found)
         return found
@@ -341,28 +312,20 @@ class GaussianMixture:
             elif hasattr(self, "feature_names_in_"):
                 del self.feature_names_in_
             return rows
-        self._check_names(names)
+        validation.check_names(getattr(self, "feature_names_in_", None), names)
         validation.check_width(rows.shape[1], self.means_.shape[1])
         return rows
-
-    def _check_names(self, names: NDArray[Any] | None) -> None:
-        fitted = getattr(self, "feature_names_in_", None)
-        if names is not None and fitted is not None:
-            if list(names) != list(fitted):
-                raise ValueError(validation.name_complaint(fitted, names))
-        elif names is not None:
-            words = f"X has feature names, but {validation.NAME} was fitted without feature names"
-            warnings.warn(words, UserWarning, stacklevel=4)
-        elif fitted is not None:
-            words = f"X does not have valid feature names, but {validation.NAME} was fitted with feature names"
-            warnings.warn(words, UserWarning, stacklevel=4)
 
     def _mean_statistics(self, rows: Floats, sample_weight: Any) -> tuple[SufficientStats, float]:
         """Return the statistics per unit of weight, and the lower bound."""
         weights = validation.as_weights(sample_weight, len(rows))
         mass = float(len(rows) if weights is None else weights.sum())
-        stats, likelihood = e_step(self._current(), rows, weights)
+        stats, likelihood = e_step(self._current(), rows, weights, n_threads=self._n_threads())
         return stats.decay(1.0 / mass), likelihood / mass
+
+    def _n_threads(self) -> int:
+        validation.check_n_jobs(self.n_jobs)
+        return thread_count(self.n_jobs)
 
     def _protection(self) -> Protection:
         return Protection(self.reg_covar, self.shrinkage, self.floor, self.reseed)
@@ -407,36 +370,3 @@ class GaussianMixture:
                 f"This {validation.NAME} instance is not fitted yet. Call 'fit' with appropriate arguments before "
                 "using this estimator."
             )
-
-
-class _Progress:
-    """scikit-learn's verbose messages."""
-
-    def __init__(self, verbose: int, interval: int, init: int) -> None:
-        self._verbose, self._interval = verbose, interval
-        self._began = self._last = time.perf_counter()
-        self._bound = -np.inf
-        self._say(f"Initialization {init}")
-
-    def on_pass(self, n_iter: int, bound: float) -> None:
-        """Report a pass."""
-        change, self._bound = bound - self._bound, bound
-        if n_iter % self._interval == 0:
-            now = time.perf_counter()
-            more = f"\t time lapse {now - self._last:.5f}s\t ll change {change:.5f}" if self._verbose > 1 else ""
-            self._last = now
-            self._say(f"  Iteration {n_iter}{more}")
-
-    def end(self, fit: Fit) -> None:
-        """Report the outcome."""
-        lapse = time.perf_counter() - self._began
-        more = f" time lapse {lapse:.5f}s\t lower bound {fit.lower_bound:.5f}." if self._verbose > 1 else ""
-        self._say(f"Initialization {'converged' if fit.converged else 'did not converge'}.{more}")
-
-    def _say(self, words: str) -> None:
-        if self._verbose:
-            sys.stdout.write(words + "\n")
-
-
-def _parameter_names() -> list[str]:
-    return sorted(name for name in inspect.signature(GaussianMixture.__init__).parameters if name != "self")

@@ -8,6 +8,7 @@ import numpy as np
 
 from streamgmm.errors import DetectorError
 from streamgmm.mixture import few_kernels, kernels, missing
+from streamgmm.mixture.parts import over_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,24 +21,32 @@ if TYPE_CHECKING:
 FEW_ROWS = 6
 
 
-def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False) -> Floats:
+def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False, n_threads: int = 1) -> Floats:
     """Return log p(x) of each row, nats: (n, n_features) → (n,).
 
     A NaN is a missing feature: the row's exact marginal density is returned (a density of fewer features; a row
     without any gives 0). A row with ±Inf gives −inf.
 
     `invariant` gives a row the same bits whatever rows stand beside it; a handful of rows then costs a little more.
+    Results do not depend on the number of threads.
     """
     X = as_rows(params, X)
     out = np.empty(len(X))
     if len(X) < FEW_ROWS and not invariant and np.isfinite(X).all():
         _score_few(params, X, out)
         return out
-    check = kernels.score(params.packed.kind, X, *params.packed[1:], out)
-    if check != check:  # noqa: PLR0124  # the quickest test for NaN
-        # Blocks with such a row were left out.
-        rows = np.flatnonzero(np.isnan(out))
-        out[rows] = missing.log_density(params, X[rows], invariant=invariant)
+    packed = params.packed
+
+    def score(rows: slice) -> None:
+        part = X[rows]
+        found = out[rows]
+        check = kernels.score(packed.kind, part, *packed[1:], found)
+        if check != check:  # noqa: PLR0124  # the quickest test for NaN
+            # Blocks with a row that is not finite were left out.
+            left = np.flatnonzero(np.isnan(found))
+            found[left] = missing.log_density(params, part[left], invariant=invariant)
+
+    over_parts(score, len(X), n_threads)
     return out
 
 
@@ -50,15 +59,19 @@ def _score_few(params: MixtureParameters, X: Floats, out: Floats) -> None:
         few_kernels.score_few(params.packed.kind, X, *params.packed[1:], out)
 
 
-def weighted_log_density(params: MixtureParameters, X: Floats) -> Floats:
+def weighted_log_density(params: MixtureParameters, X: Floats, *, n_threads: int = 1) -> Floats:
     """Return log weight plus log density of each component, nats: (n, n_features) → (n, n_components)."""
     X = as_rows(params, X)
     out = np.empty((len(X), params.n_components))
+    over_parts(lambda rows: _joint(params, X[rows], out[rows]), len(X), n_threads)
+    return out
+
+
+def _joint(params: MixtureParameters, X: Floats, out: Floats) -> None:
     check = kernels.joint(params.packed.kind, X, *params.packed[1:], out)
     if check != check:  # noqa: PLR0124  # as above
         rows = np.flatnonzero(~np.isfinite(X).all(axis=1))
         out[rows] = missing.joint(params, X[rows])
-    return out
 
 
 def responsibilities(params: MixtureParameters, X: Floats) -> Floats:
@@ -66,11 +79,11 @@ def responsibilities(params: MixtureParameters, X: Floats) -> Floats:
     return density_and_responsibilities(params, X)[1]
 
 
-def density_and_responsibilities(params: MixtureParameters, X: Floats) -> tuple[Floats, Floats]:
+def density_and_responsibilities(params: MixtureParameters, X: Floats, *, n_threads: int = 1) -> tuple[Floats, Floats]:
     """Return `log_density` (n,) and `responsibilities` (n, n_components) for the price of one."""
-    joint = weighted_log_density(params, X)
+    joint = weighted_log_density(params, X, n_threads=n_threads)
     densities = np.empty(len(joint))
-    kernels.normalise(joint, densities)
+    over_parts(lambda rows: kernels.normalise(joint[rows], densities[rows]), len(joint), n_threads)
     return densities, joint
 
 

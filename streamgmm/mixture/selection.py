@@ -102,6 +102,7 @@ def select(
     protection: Protection | None = None,
     max_rows: int = MAX_ROWS,
     on_pass: OnPass | None = None,
+    n_threads: int = 1,
 ) -> Selection:
     """Fit every number of components with every covariance type, and judge each.
 
@@ -113,6 +114,8 @@ def select(
         The numbers to try, in any order.
     max_rows
         Of more rows than this a random sample of as many is used; a fifth of the rows is held out.
+    n_threads
+        Threads that share the rows; the choice does not depend on it.
 
     Raises
     ------
@@ -127,7 +130,7 @@ def select(
     fitted, held_out = _split(X, rng, max_rows)
     trials: list[Trial] = []
     for covariance_type in dict.fromkeys(covariance_types):
-        path = _path(fitted, sizes, covariance_type, rng, protection or Protection(), on_pass)
+        path = _path(fitted, sizes, covariance_type, rng, protection or Protection(), on_pass, n_threads)
         trials += [_judge(found, fitted, held_out) for found in path][::-1]
     if not trials:
         raise FitError(
@@ -246,6 +249,7 @@ def _path(
     rng: np.random.Generator,
     protection: Protection,
     on_pass: OnPass | None,
+    n_threads: int,
 ) -> Iterator[Fit]:
     """Yield the fits of all sizes, the largest first; each starts from the one before with two components merged."""
     previous: MixtureParameters | None = None
@@ -253,9 +257,20 @@ def _path(
         told = None if on_pass is None else partial(on_pass, k, covariance_type)
         try:
             if previous is None:
-                found = fit(X, k, covariance_type, rng, max_iter=MAX_ITER, tol=TOL, protection=protection, on_pass=told)
+                found = fit(
+                    X,
+                    k,
+                    covariance_type,
+                    rng,
+                    max_iter=MAX_ITER,
+                    tol=TOL,
+                    protection=protection,
+                    on_pass=told,
+                    n_threads=n_threads,
+                )
             else:
-                found = run(merge_cheapest(previous), X, MAX_ITER, TOL, protection, on_pass=told)
+                merged = merge_cheapest(previous)
+                found = run(merged, X, MAX_ITER, TOL, protection, on_pass=told, n_threads=n_threads)
         except FitError:
             # Fewer components, fitted afresh, may hold where these collapsed.
             previous = None

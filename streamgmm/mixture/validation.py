@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,7 @@ def check_parameters(params: Mapping[str, Any]) -> None:
         boolean = isinstance(value, bool) and name != "verbose"
         if not isinstance(value, kind) or boolean or not value >= least:  # type: ignore[operator]  # numbers compare
             raise ValueError(f"The {name!r} parameter of {NAME} must be {words}. Got {value!r} instead.")
+    check_n_jobs(params["n_jobs"])
     for name, choices in _CHOICES.items():
         if params[name] not in choices:
             words = ", ".join(map(repr, choices))
@@ -149,6 +151,27 @@ def name_complaint(fitted: NDArray[Any], given: NDArray[Any]) -> str:
     if not unexpected and not absent:
         words += "Feature names must be in the same order as they were in fit.\n"
     return words
+
+
+def check_names(fitted: NDArray[Any] | None, names: NDArray[Any] | None) -> None:
+    """Compare the column names of rows with those of the fit; warn where only one of them has any."""
+    if names is not None and fitted is not None:
+        if list(names) != list(fitted):
+            raise ValueError(name_complaint(fitted, names))
+    elif names is not None:
+        words = f"X has feature names, but {NAME} was fitted without feature names"
+        warnings.warn(words, UserWarning, stacklevel=4)
+    elif fitted is not None:
+        words = f"X does not have valid feature names, but {NAME} was fitted with feature names"
+        warnings.warn(words, UserWarning, stacklevel=4)
+
+
+def check_n_jobs(n_jobs: Any) -> None:
+    """Check n_jobs; raise ValueError with the offending value."""
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0):
+        raise ValueError(
+            f"The 'n_jobs' parameter of {NAME} must be None or an int other than 0. Got {n_jobs!r} instead."
+        )
 
 
 def as_weights(sample_weight: Any, n_samples: int) -> Floats | None:

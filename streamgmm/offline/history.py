@@ -177,6 +177,7 @@ def select(
     *,
     max_rows: int = selection.MAX_ROWS,
     on_pass: selection.OnPass | None = None,
+    n_threads: int = 1,
 ) -> selection.Selection:
     """Try sizes and shapes on what the detector would fit: derived columns, scaled and clipped, protected as it is.
 
@@ -201,6 +202,7 @@ def select(
         protection=protection(member),
         max_rows=max_rows,
         on_pass=on_pass,
+        n_threads=n_threads,
     )
 
 

@@ -106,9 +106,11 @@ HOMES = {
     "pydantic": r"config/.*",
     "pydantic_core": r"config/.*",
     # Not a dependency: asked for its tags by those who have it.
-    "sklearn": r"mixture/estimator\.py",
+    "sklearn": r"mixture/parametrised\.py",
     # An extra.
     "matplotlib": r"plots/.*",
+    # An extra.
+    "fastavro": r"codecs/avro\.py",
     "msgspec": r".*",
     "numpy": r".*",
     "scipy": r".*",
