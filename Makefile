@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types chaos bench bench-stream clean
+.PHONY: help venv demo test lint types chaos bench bench-mixture bench-stream clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -35,6 +35,9 @@ bench: $(VENV)/.test ## measurements, one after the other
 
 bench-stream: $(VENV)/bench/.bench ## the daemon against what users would write, on real Kafka (ARGS="--quick" for two minutes, "--write" for the docs)
 	$(VENV)/bench/bin/python tests/bench/bench_stream.py $(ARGS)
+
+bench-mixture: $(VENV)/.test ## the mixture against scikit-learn (ARGS="--write" for docs/benchmarks.md, "--quick" for a few points)
+	PYTHONPATH=. $(BIN)/python tests/bench/bench_mixture.py $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
