@@ -1,9 +1,11 @@
 """Real Apache Kafka with SASL, TLS and ACLs: every way in, and the real cause of every refusal."""
 
+import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from brokers import apache, wait_until
+from brokers import apache, send_all, wait_until
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, NewTopic, ResourcePattern, ResourceType
 
 from streamgmm.bus import check, client
@@ -11,6 +13,9 @@ from streamgmm.bus.client import Connection, Security, servers
 from streamgmm.errors import ConfigError, RetryableError, StopError
 from streamgmm.records import OutputRecord
 from streamgmm.sinks.kafka import KafkaSinkSettings, build
+from streamgmm.sources import Resume
+from streamgmm.sources.kafka import KafkaSourceSettings
+from streamgmm.sources.kafka import build as build_source
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
@@ -128,6 +133,40 @@ def test_rights_are_looked_at_before_they_are_needed(secured, superuser, sasl):
     assert "grant READ on the consumer group" in by_what["group forbidden", False]
     allow(superuser, ResourceType.GROUP, "allowed", ACLOperation.READ)
     wait_until(lambda: all(f.ok for f in check.diagnose(connection, ["mine"], ["mine"], group_id="allowed")))
+
+
+@pytest.mark.parametrize("way", ["blocks", "records"])
+def test_megabytes_come_over_tls(way, secured, superuser, sasl):
+    topic = f"large-{way}"
+    superuser.create_topics([NewTopic(topic, 1, 1)])
+    superuser.wait_for_topics([topic])
+    allow(superuser, ResourceType.TOPIC, topic, ACLOperation.READ, ACLOperation.DESCRIBE)
+    allow(superuser, ResourceType.GROUP, topic, ACLOperation.READ)
+    sent = [bytes([i]) * 300_000 for i in range(40)]
+    send_all(Connection(servers(secured["BOOTSTRAP"])), topic, sent, batch_size=900_000, max_request_size=2_000_000)
+    connection = Connection(servers(secured["SASL_SSL"]), sasl, {"heartbeat_interval_ms": 300})
+    settings = KafkaSourceSettings(connection, (topic,), topic, fetch=way, session_timeout_ms=6000)
+    source = build_source(settings, now=time.monotonic)
+
+    def started():
+        """Start once the brokers have taken in topics and rights, which they do in their own time."""
+        with suppress(RetryableError, StopError):
+            source.start(Resume({}, 0))
+            return True
+        return False
+
+    received = []
+
+    def turn():
+        batch = source.poll(0.2)
+        received.extend(batch.value[i] for i in range(len(batch)))
+
+    wait_until(started)
+    try:
+        wait_until(lambda: len(received) >= len(sent), meanwhile=turn)
+    finally:
+        source.close(2.0)
+    assert received == sent
 
 
 def test_a_sink_without_the_right_stops(secured, superuser, sasl):
