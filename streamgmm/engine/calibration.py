@@ -24,7 +24,7 @@ TAIL_SHARE = 0.02
 MIN_TAIL_ROWS = 10
 # A block of rows gets its ranks by a table of the buffer, where that costs less than searching each.
 ROWS_FOR_TABLE = 16
-BUCKETS = 8192
+BUCKETS = 1 << 15
 LONG_TAIL = 1e-3
 LEVEL_GAIN = 0.01
 LEVEL_BOUND = 4.0
@@ -85,10 +85,10 @@ class Calibration:
         if m <= MIN_RANK:
             return p
         anchor, scale = self._tail()
-        beyond = anchor - log_density
-        tail = (1.0 + MIN_RANK) / (m + 1.0) * np.exp(-np.maximum(beyond, 0.0) / scale)
-        result: Floats = np.where(beyond > 0.0, np.maximum(tail, np.finfo(float).tiny), p)
-        return result
+        beyond = np.flatnonzero(log_density < anchor)
+        tail = (1.0 + MIN_RANK) / (m + 1.0) * np.exp((log_density[beyond] - anchor) / scale)
+        p[beyond] = np.maximum(tail, np.finfo(float).tiny)
+        return p
 
     def threshold(self, rate: float) -> float:
         """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""
