@@ -49,7 +49,10 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
     category_columns = tuple(i for i, name in enumerate(columns) if name in set(categories))
     return EngineSettings(
         names=tuple(columns),
-        members=tuple(_member(name, member, category_columns) for name, member in config.committee.items()),
+        members=tuple(
+            _member(name, member, category_columns, count_few=config.model.count_few_values)
+            for name, member in config.committee.items()
+        ),
         min_records=learning.min_records,
         span=learning.window.span,
         step=learning.step,
@@ -73,7 +76,9 @@ def field_rules(config: Config, columns: Sequence[str]) -> dict[str, FieldRule]:
     return {name: FieldRule(rule.direction, rule.min_deviation) for name, rule in config.detection.fields.items()}
 
 
-def _member(name: str, member: MixtureMember | MarginalsMember, category_columns: tuple[int, ...]) -> MemberSettings:
+def _member(
+    name: str, member: MixtureMember | MarginalsMember, category_columns: tuple[int, ...], *, count_few: bool
+) -> MemberSettings:
     common = MemberSettings(
         name=name,
         n_components=member.n_components,
@@ -82,6 +87,7 @@ def _member(name: str, member: MixtureMember | MarginalsMember, category_columns
         refit_every=member.refit_every.records,
         refit_seconds=member.refit_every.duration or math.inf,
         category_columns=category_columns,
+        count_few=count_few,
     )
     if isinstance(member, MarginalsMember):
         return replace(common, kind="marginals")

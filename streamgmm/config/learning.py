@@ -19,6 +19,8 @@ class Model(Section):
 
     committee: Committee = ("slow", "fast", "marginals")
     """The members, whose mean log-density is the verdict; `single`: one mixture, as the keys beside say."""
+    count_few_values: bool = True
+    """Whether numeric columns of 8 distinct values at most have them counted, instead of fitted by Gaussians."""
     members: Members = Members()
     """What the committee's members shall have instead of their defaults."""
     n_components: Int = Field(default=4, ge=1, le=256)

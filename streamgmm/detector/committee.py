@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamgmm.mixture.attribution import Attribution
+
     Floats = NDArray[np.float64]
 
 
@@ -33,34 +35,16 @@ class Detector:
             total = total + member.log_density(X)
         return total / len(self.members)
 
-    def explain(self, x: Floats, names: Sequence[str]) -> Explanation:
-        """Say why one row (d,) is improbable: surprise is the mean over members, all else the first full member's."""
-        rows = x.reshape(1, -1)
-        parts = [member.explain(rows) for member in self.members]
+    def explain(self, X: Floats, names: Sequence[str]) -> list[Explanation]:
+        """Say why rows (n, d) are improbable: surprise is the mean over members, all else the first full member's."""
+        if not len(X):
+            return []
+        X = np.ascontiguousarray(X)
+        parts = [member.explain(X) for member in self.members]
         teller = next((i for i, member in enumerate(self.members) if member.is_full), 0)
-        first = parts[teller]
-        surprise = np.mean([p.surprise[0] for p in parts], axis=0)
-        observed = self.members[teller].view.encode(rows)[0]
-        order = np.argsort(-surprise, kind="stable")
-        contributions = tuple(
-            Contribution(
-                feature=names[j],
-                surprise=float(surprise[j]),
-                share=float(first.share[0, j]),
-                observed=float(observed[j]),
-                expected=float(first.expected[0, j]),
-                stddev=float(first.stddev[0, j]),
-            )
-            for j in order
-            if np.isfinite(observed[j])
-        )
-        return Explanation(
-            member=self.members[teller].name,
-            component=int(first.component[0]),
-            responsibilities=tuple(float(r) for r in first.responsibilities[0]),
-            distance2=float(first.distance2[0]),
-            contributions=contributions,
-        )
+        surprise = np.mean([part.surprise for part in parts], axis=0)
+        observed = self.members[teller].view.encode(X)
+        return _explanations(self.members[teller].name, parts[teller], surprise, observed, names)
 
     def with_member(self, index: int, member: Member, version: Version) -> Detector:
         """Return a detector in which one member was exchanged."""
@@ -79,3 +63,37 @@ class Detector:
         """Rebuild what `to_arrays` gave."""
         members = tuple(Member.from_arrays(select(arrays, f"member{i}.")) for i in range(int(arrays["n_members"])))
         return cls(members, Version(*(int(v) for v in arrays["version"])))
+
+
+def _explanations(
+    member: str, told: Attribution, surprise: Floats, observed: Floats, names: Sequence[str]
+) -> list[Explanation]:
+    """Put arrays into words, the most surprising features first; missing ones are left out."""
+    order = np.argsort(-surprise, axis=1, kind="stable")
+    known = np.isfinite(observed)
+    # Whole arrays to Python numbers at once: cell by cell, this would take longer than the mathematics.
+    cells = [a.tolist() for a in (surprise, told.share, observed, told.expected, told.stddev)]
+    rows = zip(order.tolist(), known.tolist(), *cells, strict=True)
+    contributions = [
+        tuple(
+            Contribution(
+                feature=names[j], surprise=s[j], share=part[j], observed=seen[j], expected=mean[j], stddev=sd[j]
+            )
+            for j in best
+            if present[j]
+        )
+        for best, present, s, part, seen, mean, sd in rows
+    ]
+    facts = zip(
+        contributions, told.component.tolist(), told.responsibilities.tolist(), told.distance2.tolist(), strict=True
+    )
+    return [
+        Explanation(
+            member=member,
+            component=component,
+            responsibilities=tuple(responsibilities),
+            distance2=distance2,
+            contributions=parts,
+        )
+        for parts, component, responsibilities, distance2 in facts
+    ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamgmm.detector import mixtures
 from streamgmm.detector.view import View
-from streamgmm.mixture.attribution import Attribution
 from streamgmm.mixture.marginals import Marginals
 
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamgmm.detector.mixtures import Mixture
+    from streamgmm.mixture.attribution import Attribution
 
     Floats = NDArray[np.float64]
 
@@ -51,25 +51,39 @@ class Member:
 
     def log_density(self, X: Floats) -> Floats:
         """Return the log-density of each row, nats per unit of the columns: (n, d) → (n,)."""
-        return mixtures.log_density(self.mixture, self.view.apply(X)) + self.view.log_jacobian
+        log_density = mixtures.log_density(self.mixture, self.features(X)) + self.view.log_jacobian
+        if self.view.counted:
+            log_density += self._blank_log_density() + self.view.tables.log_mass(X)
+        return log_density
 
-    def explain(self, x: Floats) -> Attribution:
+    def features(self, X: Floats) -> Floats:
+        """Return what the mixture sees of columns (n, d)."""
+        return self.view.apply(X, mixtures.blank(self.mixture))
+
+    def _blank_log_density(self) -> float:
+        """Return what the counted columns, all zero, must not contribute."""
+        if isinstance(self.mixture, Marginals):
+            return 0.0
+        variances = self.mixture.variances(0)[self.view.tables.columns]
+        return float(0.5 * np.log(2.0 * np.pi * variances).sum())
+
+    def explain(self, X: Floats) -> Attribution:
         """Attribute rows (n, d) to features: expected and stddev in the units of the columns.
 
         The surprise stays per standardised unit, so that features of different units can be ranked; nothing is
-        clipped but what would overflow.
+        clipped but what would overflow. Of a counted column it is that of the value by itself.
         """
-        a = mixtures.attribute(self.mixture, np.clip(self.view.scaled(x), -FARTHEST, FARTHEST))
-        expected = a.expected * self.view.scale + self.view.location
-        return Attribution(
-            surprise=a.surprise,
-            expected=expected,
-            stddev=a.stddev * self.view.scale,
-            share=a.share,
-            distance2=a.distance2,
-            component=a.component,
-            responsibilities=a.responsibilities,
-        )
+        view = self.view
+        z = np.clip(view.scaled(X), -FARTHEST, FARTHEST)
+        z[:, view.tables.columns] = mixtures.blank(self.mixture)
+        a = mixtures.attribute(self.mixture, z)
+        expected, stddev = a.expected * view.scale + view.location, a.stddev * view.scale
+        surprise, share = a.surprise, a.share
+        if view.counted:
+            counted = view.tables.columns
+            surprise[:, counted], share[:, counted] = view.tables.surprise(X), 0.0
+            expected[:, counted], stddev[:, counted] = view.tables.location, view.tables.widths
+        return replace(a, surprise=surprise, expected=expected, stddev=stddev, share=share)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, TypeAlias
 
 from streamgmm.mixture import attribution, scoring
@@ -32,6 +33,11 @@ def log_density(mixture: Mixture, z: Floats) -> Floats:
 def attribute(mixture: Mixture, z: Floats) -> Attribution:
     """Attribute rows (n, n_features) to features."""
     return mixture.attribute(z) if isinstance(mixture, Marginals) else attribution.attribute(mixture, z)
+
+
+def blank(mixture: Mixture) -> float:
+    """Return what stands for a counted column: nothing for a product, and a constant where missing cells cost time."""
+    return math.nan if isinstance(mixture, Marginals) else 0.0
 
 
 def component_weights(mixture: Mixture) -> Floats:

@@ -1,11 +1,15 @@
-"""A fitted view of the columns: scaling with a remembered floor, clipping, and categories by their frequency."""
+"""A fitted view of the columns: scaling with a remembered floor, clipping, and columns whose values are counted."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from streamgmm.detector import column_kernels, tables
+from streamgmm.detector.tables import Table, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,36 +22,9 @@ if TYPE_CHECKING:
 REMEMBERED_SHARE = 0.02
 FORGETTING = 0.999
 CONSTANT = 1e-9
-MAX_CATEGORIES = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Frequencies:
-    """The commonest values of one category column in the window, and the surprise of each in nats."""
-
-    column: int
-    codes: Floats
-    surprise: Floats
-    unseen: float
-
-    def encode(self, values: Floats) -> Floats:
-        """Replace each code by −log of its smoothed relative frequency; NaN stays NaN."""
-        at = np.clip(np.searchsorted(self.codes, values), 0, len(self.codes) - 1)
-        encoded = np.where(self.codes[at] == values, self.surprise[at], self.unseen)
-        return np.where(np.isnan(values), np.nan, encoded)
-
-    @classmethod
-    def fit(cls, column: int, values: Floats) -> Frequencies:
-        """Count the window's values; with the half counts of Krichevsky and Trofimov, one more for the unseen."""
-        codes, counts = np.unique(values[~np.isnan(values)], return_counts=True)
-        if len(codes) == 0:
-            codes, counts = np.zeros(1), np.zeros(1, dtype=np.int64)
-        total = counts.sum() + 0.5 * (len(codes) + 1)
-        common = np.sort(np.argsort(-counts, kind="stable")[:MAX_CATEGORIES])
-        return cls(column, codes[common], -np.log((counts[common] + 0.5) / total), float(-np.log(0.5 / total)))
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class View:
     """Columns in the units of the data → features of mean 0 and standard deviation 1, clipped.
 
@@ -58,27 +35,35 @@ class View:
         The largest standard deviation seen, slowly forgotten: a column frozen in the window keeps a sane scale.
     clip : float
         Features beyond ±clip count as ±clip: no single cell can outweigh the rest of a fit.
-    categories
-        One entry per category column.
+    counted
+        One table per column whose values are counted, not fitted: categories, and numbers of few distinct values.
     """
 
     location: Floats
     scale: Floats
     remembered: Floats
     clip: float
-    categories: tuple[Frequencies, ...] = field(default=())
+    counted: tuple[Table, ...] = field(default=())
 
-    @property
+    @cached_property
     def log_jacobian(self) -> float:
         """Return log |dz/dx|: what turns a density of features into one in the units of the columns."""
         continuous = np.ones(len(self.scale), dtype=bool)
-        continuous[[c.column for c in self.categories]] = False
+        continuous[self.tables.columns] = False
         return -float(np.log(self.scale[continuous]).sum())
 
-    def apply(self, X: Floats) -> Floats:
-        """Map columns (n, d) to features (n, d)."""
-        z = self.scaled(X)
-        return np.ascontiguousarray(np.clip(z, -self.clip, self.clip, out=z))
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables as kernels read them."""
+        return Tables.of(self.counted, self.location, self.scale, self.clip)
+
+    def apply(self, X: Floats, blank: float = 0.0) -> Floats:
+        """Map columns (n, d) to features (n, d); counted columns, which no mixture is to see, are `blank`."""
+        z = np.empty(X.shape)
+        column_kernels.scale_and_clip(np.ascontiguousarray(X), self.location, self.scale, self.clip, z)
+        if self.counted:
+            z[:, self.tables.columns] = blank
+        return z
 
     def scaled(self, X: Floats) -> Floats:
         """Map columns (n, d) to features (n, d) without clipping: explanations tell the far from the very far."""
@@ -87,30 +72,41 @@ class View:
 
     def encode(self, X: Floats) -> Floats:
         """Replace category codes by their surprise; numbers stay as they are."""
-        if not self.categories:
+        categories = [table for table in self.counted if not table.numeric]
+        if not categories:
             return X
         encoded = X.copy()
-        for frequencies in self.categories:
-            encoded[:, frequencies.column] = frequencies.encode(X[:, frequencies.column])
+        for table in categories:
+            encoded[:, table.column] = table.encode(X[:, table.column])
         return encoded
 
     @classmethod
-    def fit(cls, X: Floats, clip: float, category_columns: tuple[int, ...], previous: View | None = None) -> View:
+    def fit(
+        cls,
+        X: Floats,
+        clip: float,
+        category_columns: tuple[int, ...],
+        previous: View | None = None,
+        *,
+        count_few: bool = True,
+    ) -> View:
         """Fit to the window's rows, remembering the scales of the view before.
 
         What is remembered is the usual scale: one wild reading would blind its column for hundreds of thousands of
         rows after it has left the window (`test_one_wild_reading_is_forgotten_with_its_window`).
         """
-        categories = tuple(Frequencies.fit(j, X[:, j]) for j in category_columns)
+        counted = tuple(Table.of_categories(j, X[:, j]) for j in category_columns)
         d = X.shape[1]
-        blank = cls(np.zeros(d), np.ones(d), np.zeros(d), clip, categories)
+        blank = cls(np.zeros(d), np.ones(d), np.zeros(d), clip, counted)
         encoded = blank.encode(X)
         location, spread = _moments(encoded)
         remembered = spread if previous is None else previous.remember(encoded, spread)
         floored = np.maximum(spread, REMEMBERED_SHARE * remembered)
         magnitude = np.maximum(np.abs(location), 1.0)
         scale = np.where(floored > CONSTANT * magnitude, floored, magnitude)
-        return cls(location, scale, remembered, clip, categories)
+        if count_few:
+            counted += tables.of_few_values(X, category_columns, () if previous is None else previous.counted)
+        return cls(location, scale, remembered, clip, tuple(sorted(counted, key=lambda table: table.column)))
 
     def remember(self, encoded: Floats, spread: Floats) -> Floats:
         """Return the larger of the remembered scale, slowly forgotten, and of the one now without wild cells."""
@@ -139,21 +135,15 @@ class View:
             "remembered": self.remembered,
             "clip": np.array(self.clip),
         }
-        for c in self.categories:
-            arrays[f"category{c.column}"] = np.vstack([c.codes, c.surprise])
-            arrays[f"category{c.column}_unseen"] = np.array(c.unseen)
+        for table in self.counted:
+            arrays |= table.to_arrays()
         return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Floats]) -> View:
         """Rebuild what `to_arrays` gave."""
-        columns = sorted(int(k.removeprefix("category")) for k in arrays if k.removeprefix("category").isdigit())
-        categories = tuple(
-            Frequencies(j, table[0], table[1], float(arrays[f"category{j}_unseen"]))
-            for j in columns
-            for table in (arrays[f"category{j}"],)
-        )
-        return cls(arrays["location"], arrays["scale"], arrays["remembered"], float(arrays["clip"]), categories)
+        counted = tables.from_arrays(arrays)
+        return cls(arrays["location"], arrays["scale"], arrays["remembered"], float(arrays["clip"]), counted)
 
 
 def _moments(X: Floats) -> tuple[Floats, Floats]:

@@ -97,10 +97,11 @@ def name_incidents(
     """
     provisional = len(state.calibration.recent) * settings.target_rate < 1.0
     done = rows.start
-    for flagged in np.flatnonzero(out.is_anomaly[rows]):
-        i = int(flagged) + rows.start
-        wanted = (explain or settings.rules) and state.detector is not None
-        explanation = state.detector.explain(X[i], settings.names) if wanted and state.detector else None
+    all_flagged = np.flatnonzero(out.is_anomaly[rows]) + rows.start
+    wanted = (explain or settings.rules) and state.detector is not None
+    told = state.detector.explain(X[all_flagged], settings.names) if wanted and state.detector else []
+    for position, flagged in enumerate(all_flagged):
+        i, explanation = int(flagged), told[position] if told else None
         if explanation is not None and settings.rules and not deserves_flag(explanation, settings.rules):
             out.is_anomaly[i] = False
             out.withdrawn.append(i)

@@ -165,7 +165,8 @@ def start(X: Floats, n_components: int) -> Marginals:
     levels = (np.arange(n_components) + 0.5) / n_components
     seen = ~np.isnan(X).all(axis=0)
     means = np.zeros((X.shape[1], n_components))
-    means[seen] = np.nanquantile(X[:, seen], levels, axis=0).T
+    if seen.any():
+        means[seen] = np.nanquantile(X[:, seen], levels, axis=0).T
     return Marginals(
         np.full(means.shape, 1.0 / n_components), np.ascontiguousarray(means), np.full(means.shape, FIRST_VARIANCE)
     )

@@ -146,6 +146,15 @@ class MixtureParameters:
             ratio = eigenvalues[:, -1] / np.maximum(eigenvalues[:, 0], 0.0)
         return np.broadcast_to(ratio, self.n_components).copy()
 
+    def variances(self, component: int) -> Floats:
+        """Return the variance of each feature in a component, (n_features,)."""
+        c = self.covariances
+        if self.covariance_type == "full":
+            return np.asarray(np.diag(c[component]))
+        if self.covariance_type == "tied":
+            return np.asarray(np.diag(c))
+        return np.broadcast_to(c[component], self.n_features)
+
     def full_covariances(self) -> Floats:
         """Return covariances as (n_components, n_features, n_features), whatever the type."""
         K, d, c = self.n_components, self.n_features, self.covariances

@@ -77,9 +77,12 @@ def sample(member: Member, n: int, rng: np.random.Generator) -> Floats:
     DetectorError
         A column holds categories, which have no way back.
     """
-    _numeric(member, "sampled")
-    z = _draw(member.mixture, n, rng)
-    return np.asarray(z * member.view.scale + member.view.location)
+    if any(not table.numeric for table in member.view.counted):
+        _numeric(member, "sampled")
+    X = np.asarray(_draw(member.mixture, n, rng) * member.view.scale + member.view.location)
+    for table in member.view.counted:
+        X[:, table.column] = rng.choice(table.codes, size=n, p=table.probabilities)
+    return X
 
 
 def _draw(mixture: Mixture, n: int, rng: np.random.Generator) -> Floats:
@@ -181,8 +184,9 @@ def _view(location: Floats, scale: Floats) -> View:
 
 
 def _numeric(member: Member, done: str) -> None:
-    if member.view.categories:
+    if member.view.counted:
         raise DetectorError(
-            f"a model with categories (column {member.view.categories[0].column}) cannot be {done}",
-            hint="use a model of numeric columns",
+            f"column {member.view.counted[0].column} has categories or few values, which are counted, not fitted: such "
+            f"a model cannot be {done}",
+            hint="leave such columns out, or set model.count_few_values: false where they are numbers",
         )

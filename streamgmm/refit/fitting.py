@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from streamgmm.detector.member import Member
-from streamgmm.detector.mixtures import component_weights, numbers
+from streamgmm.detector.mixtures import blank, component_weights, numbers
 from streamgmm.detector.view import View
 from streamgmm.errors import FitError
 from streamgmm.mixture import em, marginals
-from streamgmm.mixture.em import Protection, fit
+from streamgmm.mixture.em import Fit, Protection, fit
 from streamgmm.mixture.marginals import Marginals
 from streamgmm.mixture.parameters import MixtureParameters
+from streamgmm.mixture.selection import select
 from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
 
 if TYPE_CHECKING:
@@ -88,16 +90,15 @@ def warm(
     on_pass: OnPass | None = None,
 ) -> Member:
     """Move a member on: refit its view, carry its mixture over to it, and take a few EM passes."""
-    view = View.fit(X, settings.clip, settings.category_columns, member.view)
+    view = _view(X, settings, member.view)
+    z = view.apply(X, blank(member.mixture))
     mixture: Mixture
     if isinstance(member.mixture, Marginals):
-        moved = member.mixture.moved(*between(member.view, view))
-        mixture = marginals.run(moved, view.apply(X), passes, settings.floor, deadline=expired, on_pass=on_pass)
+        start = _restart(member.mixture.moved(*between(member.view, view)), z, _changed(member.view, view))
+        mixture = marginals.run(start, z, passes, settings.floor, deadline=expired, on_pass=on_pass)
     else:
-        start = rebase(member.mixture, member.view, view)
-        mixture = em.run(
-            start, view.apply(X), passes, 0.0, protection(settings), deadline=expired, on_pass=on_pass
-        ).parameters
+        moved = rebase(member.mixture, member.view, view)
+        mixture = em.run(moved, z, passes, 0.0, protection(settings), deadline=expired, on_pass=on_pass).parameters
     _check(expired)
     return Member(member.name, view, mixture, newest)
 
@@ -112,27 +113,51 @@ def cold(
     on_pass: OnPass | None = None,
 ) -> Member:
     """Fit a member from nothing: k-means++ starts (quantiles for marginals), then EM."""
-    view = View.fit(X, settings.clip, settings.category_columns, previous)
+    view = _view(X, settings, previous)
     if settings.kind == "marginals":
-        z = view.apply(X)
+        z = view.apply(X, math.nan)
         start = marginals.start(z, settings.n_components)
         found = marginals.run(start, z, COLD_PASSES, settings.floor, deadline=expired, on_pass=on_pass)
         _check(expired)
         return Member(settings.name, view, found, newest)
-    fitted = fit(
-        view.apply(X),
-        min(settings.n_components, max(1, len(X) // 2)),
-        settings.covariance_type,
-        rng,
-        max_iter=COLD_PASSES,
-        tol=1e-4,
-        n_init=1,
-        protection=protection(settings),
-        deadline=expired,
-        on_pass=on_pass,
-    )
+    fitted = _mixture(view.apply(X), settings, rng, expired, on_pass)
     _check(expired)
     return Member(settings.name, view, fitted.parameters, newest)
+
+
+def _mixture(
+    z: Floats, settings: MemberSettings, rng: np.random.Generator, expired: Expired | None, on_pass: OnPass | None
+) -> Fit:
+    """Fit a mixture from nothing, of the size that the settings say or their criterion chooses."""
+    most, fewest = min(settings.n_components, max(1, len(z) // 2)), settings.fewest_components
+    guard, kind = protection(settings), settings.covariance_type
+    # A choice holds rows back, and needs two rows more.
+    sizes = range(0) if fewest is None else range(fewest, min(most, len(z) // 2 - 1) + 1)
+    if not sizes:
+        k = most if fewest is None else min(most, fewest)
+        return fit(z, k, kind, rng, max_iter=COLD_PASSES, tol=1e-4, protection=guard, deadline=expired, on_pass=on_pass)
+    choice = select(z, sizes, [kind], rng, protection=guard, deadline=expired).best(settings.choose_by)
+    _check(expired)
+    return em.run(choice.parameters, z, COLD_PASSES, 1e-4, guard, deadline=expired, on_pass=on_pass)
+
+
+def _view(X: Floats, settings: MemberSettings, previous: View | None) -> View:
+    return View.fit(X, settings.clip, settings.category_columns, previous, count_few=settings.count_few)
+
+
+def _changed(old: View, new: View) -> NDArray[np.intp]:
+    """Return the columns that are counted in one view and not in the other."""
+    return np.setxor1d(old.tables.columns, new.tables.columns)
+
+
+def _restart(mixture: Marginals, z: Floats, columns: NDArray[np.intp]) -> Marginals:
+    """Let columns begin anew; EM could not tell their components apart any more."""
+    if not len(columns):
+        return mixture
+    fresh = marginals.start(np.ascontiguousarray(z[:, columns]), mixture.n_components)
+    weights, means, variances = mixture.weights.copy(), mixture.means.copy(), mixture.variances.copy()
+    weights[columns], means[columns], variances[columns] = fresh.weights, fresh.means, fresh.variances
+    return Marginals(weights, means, variances)
 
 
 def protection(settings: MemberSettings) -> Protection:
@@ -145,13 +170,30 @@ def rebase(mixture: MixtureParameters, old: View, new: View) -> MixtureParameter
     ratio, shift = between(old, new)
     means = mixture.means * ratio + shift
     kind, covariances = mixture.covariance_type, mixture.covariances
+    changed = _changed(old, new)
+    if len(changed):
+        means[:, changed] = 0.0
     if kind in {"full", "tied"}:
         covariances = covariances * np.outer(ratio, ratio)
     elif kind == "diag":
         covariances = covariances * ratio**2
     else:
         covariances = covariances * np.mean(ratio**2)
+    if len(changed) and kind != "spherical":
+        covariances = _independent(covariances, kind, changed)
     return MixtureParameters.from_covariances(mixture.weights, means, covariances, kind)
+
+
+def _independent(covariances: Floats, kind: str, columns: NDArray[np.intp]) -> Floats:
+    """Return covariances in which some columns have nothing to do with the others, and unit variance."""
+    covariances = covariances.copy()
+    if kind == "diag":
+        covariances[:, columns] = 1.0
+        return covariances
+    covariances[..., columns, :] = 0.0
+    covariances[..., :, columns] = 0.0
+    covariances[..., columns, columns] = 1.0
+    return covariances
 
 
 def between(old: View, new: View) -> tuple[Floats, Floats]:

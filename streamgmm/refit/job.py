@@ -35,7 +35,11 @@ class MemberSettings:
     kind
         A mixture of all features, or a product of one-dimensional ones.
     n_components : int
-        Of the mixture, or of each feature's.
+        Of the mixture, or of each feature's; the most, where a fit from nothing chooses.
+    fewest_components : int
+        Of a mixture that a fit from nothing chooses the size of; absent: there is nothing to choose.
+    choose_by
+        The criterion of that choice.
     window : int
         Rows it remembers.
     refresh_every, refit_every : int
@@ -48,11 +52,15 @@ class MemberSettings:
         Added to the variances, in units of the scaled variance.
     clip : float
         Scaled features beyond ±clip count as ±clip.
+    count_few : bool
+        Whether values of columns with few distinct ones are counted instead of fitted.
     """
 
     name: str = "single"
     kind: Literal["mixture", "marginals"] = "mixture"
     n_components: int = 4
+    fewest_components: int | None = None
+    choose_by: Literal["bic", "aic", "held_out"] = "bic"
     covariance_type: str = "full"
     window: int = 1000
     refresh_every: int = 100
@@ -62,6 +70,7 @@ class MemberSettings:
     floor: float = 1e-3
     clip: float = 30.0
     category_columns: tuple[int, ...] = ()
+    count_few: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def test_the_states_above_hold_what_they_should(rng):
     assert any(s.incident is not None for s in states)
     assert any(s.step.learnt for s in states)
     assert any(s.thinning.calibration < 1.0 for s in states)
-    assert all(s.detector.members[0].view.categories for s in states)
+    assert all(s.detector.members[0].view.counted for s in states)
 
 
 def test_every_phase_of_a_refit_comes_back():

@@ -19,7 +19,7 @@ def test_features_have_mean_zero_and_unit_deviation_at_any_offset(rng):
 
 
 def test_a_constant_column_is_measured_by_its_size():
-    view = View.fit(np.full((10, 2), [7.0, 0.0]), 30.0, ())
+    view = View.fit(np.full((10, 2), [7.0, 0.0]), 30.0, ())  # too few rows to say how many values it has
     np.testing.assert_array_equal(view.scale, [7.0, 1.0])
     assert not view.apply(np.full((1, 2), [7.0, 0.0])).any()
 
@@ -88,7 +88,7 @@ def test_a_column_that_wakes_is_remembered(rng):
 def test_an_explanation_of_what_is_absurdly_far_still_holds_numbers(rng, far):
     X = rng.normal(size=(500, 3))
     detector = Detector((cold(X, 0.0, MemberSettings(n_components=2), rng),), Version(1, 0))
-    explanation = detector.explain(np.array([0.0, far, 0.0]), ("a", "b", "c"))
+    [explanation] = detector.explain(np.array([[0.0, far, 0.0]]), ("a", "b", "c"))
     assert explanation.contributions[0].feature == "b"
     numbers = [explanation.distance2, *explanation.responsibilities]
     numbers += [v for c in explanation.contributions for v in (c.surprise, c.share, c.observed, c.expected, c.stddev)]
