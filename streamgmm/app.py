@@ -22,6 +22,7 @@ from streamgmm.delivery import Delivery
 from streamgmm.engine.core import Engine
 from streamgmm.errors import ConfigError, RetryableError, SnapshotError
 from streamgmm.loop import Loop
+from streamgmm.paging import Paging
 from streamgmm.refit.runners import ThreadRunner
 from streamgmm.sources import COMMIT_TIMEOUT, Resume
 from streamgmm.supervisor import Supervisor
@@ -114,6 +115,8 @@ class _App:
         self._store = None if dry_run else wiring.snapshot_store(config)
         restored = self._restore()
         outlets = [] if dry_run else wiring.outlets(config)
+        pages = Paging([] if dry_run else wiring.feeds(config))
+        pages.restore(restored.pages if restored else {})
         self._supervisor = Supervisor(
             last_resort=lambda: os._exit(1),
             now=now,
@@ -147,12 +150,13 @@ class _App:
             features=self._features,
             engine=Engine(self._settings, self._runner, restored.state if restored else None, pace=self._budget),
             delivery=self._delivery,
-            render=wiring.rendering(config, codec, self._features.names, outlets),
+            render=wiring.rendering(config, codec, self._features.names, outlets, pages),
             observe=self._observe,
             now=now,
             clock=time.time,
             save_state=None if dry_run else self._save,
             save_interval=config.state.interval,
+            pages=pages,
             busy=self._supervisor.busy,
             until_end=until_end,
         )
@@ -228,12 +232,12 @@ class _App:
         log.info("restored model %s", snapshot.manifest["model_version"])
         return restored
 
-    def _save(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position]) -> bool:
+    def _save(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position], pages: Arrays) -> bool:
         """Write a snapshot; a disk that refuses costs the promotion, not the daemon."""
         assert self._store is not None  # noqa: S101 - a dry run has no save_state, so never gets here
         created = datetime.now(UTC).isoformat()
         try:
-            self._store.save(checkpoint.pack(state, features, covered, self._identity, created))
+            self._store.save(checkpoint.pack(state, features, covered, self._identity, created, pages))
         except RetryableError as error:
             log.error("%s", error)  # noqa: TRY400 - the sentence says it all, a traceback would not
             return False

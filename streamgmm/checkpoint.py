@@ -70,14 +70,21 @@ class Restored:
     state: State
     features: Arrays
     covered: dict[TopicPartition, Position]
+    pages: Arrays
 
 
 def pack(
-    state: State, features: Arrays, covered: Mapping[TopicPartition, Position], identity: Identity, created: str
+    state: State,
+    features: Arrays,
+    covered: Mapping[TopicPartition, Position],
+    identity: Identity,
+    created: str,
+    pages: Arrays | None = None,
 ) -> Snapshot:
     """Make a snapshot of everything that survives a restart."""
     arrays, engine = state.to_arrays()
     named = {f"engine.{k}": v for k, v in arrays.items()} | {f"features.{k}": v for k, v in features.items()}
+    named |= {f"pages.{k}": v for k, v in (pages or {}).items()}
     manifest = identity.to_manifest() | {
         "created": created,
         "model_version": str(state.detector.version) if state.detector else None,
@@ -98,4 +105,4 @@ def unpack(snapshot: Snapshot, settings: EngineSettings, identity: Identity) -> 
     identity.check(snapshot.manifest)
     covered = {TopicPartition(t, p): Position(o, r) for t, p, o, r in snapshot.manifest["covered"]}
     state = State.from_arrays(settings, select(snapshot.arrays, "engine."), snapshot.manifest["engine"])
-    return Restored(state, select(snapshot.arrays, "features."), covered)
+    return Restored(state, select(snapshot.arrays, "features."), covered, select(snapshot.arrays, "pages."))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from streamgmm.errors import StopError
 from streamgmm.records import Event
@@ -22,10 +22,10 @@ FLUSH_SLICE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """A sink and what it wants: anomalies, a compact record of every row, or dead letters."""
+    """A sink and what it wants: anomalies, all (a compact record of every row), dead_letters, or a feed by its name."""
 
     sink: Sink
-    takes: Literal["anomalies", "all", "dead_letters"]
+    takes: str
 
 
 class Delivery:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from streamgmm.engine.drive import drive
 from streamgmm.ledger import Ledger, Part
+from streamgmm.paging import Paging
 from streamgmm.records import Event, Report
 from streamgmm.reporting import report_part
 
@@ -50,13 +51,15 @@ class Renderer(Protocol):
     def __call__(
         self, batch: RecordBatch, fields: FeatureBatch, columns: Floats, part: Part, scored: ScoredBatch
     ) -> Mapping[str, Sequence[OutputRecord]]:
-        """Return the messages: anomalies, all, dead_letters."""
+        """Return the messages: anomalies, all, dead_letters, and those of every feed."""
 
 
 class Save(Protocol):
     """Makes a state durable."""
 
-    def __call__(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position]) -> bool:
+    def __call__(
+        self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position], pages: Arrays
+    ) -> bool:
         """Return whether it is on disk."""
 
 
@@ -65,7 +68,7 @@ class Loop:
     """Everything that one turn needs.
 
     `observe` is handed Reports; `busy` marks which part is at work, for the supervisor; `now` is monotonic, `clock`
-    the time of day; `save` is None where nothing is kept (a dry run).
+    the time of day; `save_state` is None where nothing is kept (a dry run); `pages` are those that `render` fills.
     """
 
     source: Source
@@ -81,6 +84,7 @@ class Loop:
     save_interval: float = 60.0
     busy: Callable[[str], AbstractContextManager[object]] = field(default=lambda _: nullcontext())
     until_end: bool = False
+    pages: Paging = field(default_factory=Paging)
     ledger: Ledger = field(default_factory=Ledger)
     _stages: dict[str, float] = field(default_factory=dict)
     _events: list[Event] = field(default_factory=list)
@@ -120,7 +124,7 @@ class Loop:
             committed = self.delivery.commit()
         with self._stage("snapshot"):
             saved = committed and self.save_state(
-                self.engine.promoted(), self.features.state(), dict(self.ledger.covered)
+                self.engine.promoted(), self.features.state(), dict(self.ledger.covered), self.pages.state()
             )
         self._events.append(Event("snapshot", {"outcome": "ok" if saved else "failed"}))
         self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen
@@ -159,7 +163,8 @@ class Loop:
             records = self.render(batch, fields, columns, part, scored)
         with self._stage("deliver"):
             taken = self.delivery.complete(records, self.ledger.advance(batch, fields, part))
-        self._report(report_part(batch, fields, part, scored, taken, self._names, self.clock()))
+        report = report_part(batch, fields, part, scored, taken, self._names, self.clock())
+        self._report(replace(report, held_back=self.pages.held_back()))
 
     def _promote(self, batch: RecordBatch, fields: FeatureBatch, rows: int, before: Arrays) -> None:
         """Save the promoted detector with the feature state of exactly the rows that are done; then let it serve."""

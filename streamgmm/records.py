@@ -27,6 +27,7 @@ UNSCORED_REASONS: tuple[UnscoredReason, ...] = ("warming_up", "missing", "tombst
 # ScoredBatch.status indexes this table.
 STATUSES: tuple[str, ...] = ("scored", *UNSCORED_REASONS)
 SEVERITIES = ("warning", "critical")
+CRITICAL_SCORE = 50.0
 # What a ScoredBatch lists by index.
 ROW_LISTS = ("withdrawn", "opened", "ended")
 
@@ -239,6 +240,56 @@ class Anomaly:
     incident: str
     provisional: bool
     explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True)
+class FlaggedRow:
+    """A flagged row as its incident remembers it; `time` in seconds (NaN: unknown), `version` as text."""
+
+    id: str
+    key: bytes | None
+    time: float
+    log_density: float
+    p_value: float
+    score: float
+    version: str
+    contributions: tuple[Contribution, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentSummary:
+    """What is known of an incident.
+
+    Attributes
+    ----------
+    first, key
+        Id and key of the row that opened it.
+    opened, last : float
+        Event times (s) of the first and of the latest flagged row; NaN where unknown.
+    rows : int
+        Flagged rows.
+    worst
+        The most improbable row.
+    surprise
+        Feature → nats beyond the usual, summed over the rows.
+    provisional
+        It opened while the calibration held too few scores.
+    """
+
+    id: str
+    first: str
+    key: bytes | None
+    opened: float
+    last: float
+    rows: int
+    worst: FlaggedRow
+    surprise: Mapping[str, float]
+    provisional: bool
+
+    def leading(self, most: int) -> list[tuple[str, float]]:
+        """Return the features that led, with what they add up to: most surprising first."""
+        found = sorted(self.surprise.items(), key=lambda item: -item[1])
+        return [(name, nats) for name, nats in found[:most] if nats > 0.0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.paging import Flag, Paging
 from streamgmm.sinks import _rendering as messages
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from streamgmm.codecs import Codec
     from streamgmm.ledger import Part
-    from streamgmm.records import FeatureBatch, Floats, OutputRecord, RecordBatch, ScoredBatch
+    from streamgmm.records import Anomaly, FeatureBatch, Floats, OutputRecord, RecordBatch, ScoredBatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,18 @@ class Rendering:
     names
         Of the columns that were scored.
     takes
-        Kinds of outlet there are: anomalies, all, dead_letters.
+        What outlets ask for: anomalies, all, dead_letters, or a feed of `pages` by its name.
     dead_letter_topic
         Source topic → where its dead letters go; None where the sink has one place only.
+    pages
+        The feeds of sinks that want incidents, or not too many records.
     """
 
     codec: Codec
     names: Sequence[str]
     takes: frozenset[str]
     dead_letter_topic: Callable[[str], str | None]
+    pages: Paging = field(default_factory=Paging)
 
     def __call__(
         self, batch: RecordBatch, fields: FeatureBatch, columns: Floats, part: Part, scored: ScoredBatch
@@ -52,6 +56,8 @@ class Rendering:
             rendered["anomalies"] = self._anomalies(batch, mine, part, scored)
         if "all" in self.takes:
             rendered["all"] = [*rendered["anomalies"], *self._compact(batch, mine, part, scored)]
+        if self.pages.feeds:
+            rendered |= self._pages(batch, mine, part, scored)
         if "dead_letters" in self.takes:
             rendered["dead_letters"] = [
                 messages.dead_letter(batch, r, self.dead_letter_topic(batch.topic_partition(r.record).topic))
@@ -60,12 +66,35 @@ class Rendering:
         return rendered
 
     def _anomalies(self, batch: RecordBatch, mine: FeatureBatch, part: Part, scored: ScoredBatch) -> list[OutputRecord]:
-        rendered = []
-        for anomaly in scored.anomalies:
-            record = int(mine.record[anomaly.index])
-            if not part.muted[record]:
-                passthrough = self.codec.passthrough(batch.value[record] or b"")
-                rendered.append(messages.anomaly_record(batch, mine, scored, anomaly, self.names, passthrough))
+        return [
+            self._anomaly(batch, mine, scored, anomaly)
+            for anomaly in scored.anomalies
+            if not part.muted[mine.record[anomaly.index]]
+        ]
+
+    def _anomaly(
+        self, batch: RecordBatch, mine: FeatureBatch, scored: ScoredBatch, anomaly: Anomaly, suppressed: int = 0
+    ) -> OutputRecord:
+        payload = batch.value[int(mine.record[anomaly.index])] or b""
+        passthrough = self.codec.passthrough(payload)
+        return messages.anomaly_record(batch, mine, scored, anomaly, self.names, passthrough, suppressed)
+
+    def _pages(
+        self, batch: RecordBatch, mine: FeatureBatch, part: Part, scored: ScoredBatch
+    ) -> dict[str, list[OutputRecord]]:
+        """Return what is due to each feed; pages of muted rows have left before the restart."""
+        rendered: dict[str, list[OutputRecord]] = {feed.name: [] for feed in self.pages.feeds}
+        flags = [Flag(a, messages.flagged_row(batch, mine, scored, a)) for a in scored.anomalies]
+        for page in self.pages.take(flags, scored.ended):
+            if part.muted[mine.record[page.index]]:
+                continue
+            if page.held:
+                self.pages.note_held(page.feed)
+            elif page.anomaly is not None:
+                rendered[page.feed].append(self._anomaly(batch, mine, scored, page.anomaly, page.suppressed))
+            elif page.incident is not None:
+                record = messages.incident_record(page.incident, closed=page.closed, suppressed=page.suppressed)
+                rendered[page.feed].append(record)
         return rendered
 
     @staticmethod

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.records import STATUSES, Report
+from streamgmm.records import CRITICAL_SCORE, STATUSES, Report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,8 +45,8 @@ def report_part(
         rejected=Counter(r.reason for r in part.rejects(fields)),
         replayed=int((~counted).sum()),
         anomalies={
-            "critical": int((scored.score[flagged] >= 50.0).sum()),
-            "warning": int((scored.score[flagged] < 50.0).sum()),
+            "critical": int((scored.score[flagged] >= CRITICAL_SCORE).sum()),
+            "warning": int((scored.score[flagged] < CRITICAL_SCORE).sum()),
         },
         withdrawn=int(counted[list(scored.withdrawn)].sum()),
         incidents=int(counted[list(scored.opened)].sum()),

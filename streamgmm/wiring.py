@@ -16,6 +16,7 @@ from streamgmm.config.outputs import FileDeadLetters, FileSink, KafkaDeadLetters
 from streamgmm.config.schema import DEAD_LETTERS_SUFFIX
 from streamgmm.delivery import Outlet
 from streamgmm.errors import ConfigError
+from streamgmm.paging import Feed
 from streamgmm.rendering import Rendering
 from streamgmm.snapshots import SnapshotStore
 from streamgmm.sources import file as file_source
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from streamgmm.config import Config
     from streamgmm.config.kafka import ConsumerClient, ProducerClient
     from streamgmm.config.kafka import Security as SecuritySection
+    from streamgmm.paging import Paging
     from streamgmm.sinks import Sink
     from streamgmm.sources import Source
     from streamgmm.sources.kafka import KafkaSourceSettings
@@ -179,10 +181,19 @@ def outlets(config: Config) -> list[Outlet]:
     """Build every sink, the dead letters' included."""
     names = _sink_names(config)
     built = [
-        Outlet(_sink(config, section, name, f"sinks[{i}]"), section.emit)
+        Outlet(_sink(config, section, name, f"sinks[{i}]"), name if section.is_paged else section.emit)
         for i, (section, name) in enumerate(zip(config.sinks, names, strict=True))
     ]
     return [*built, Outlet(_dead_letters(config), "dead_letters")]
+
+
+def feeds(config: Config) -> list[Feed]:
+    """Return what the sinks asked for that want incidents, or not too many records."""
+    return [
+        Feed(name, "incidents" if section.emit == "incidents" else "anomalies", section.min_interval or 0.0)
+        for section, name in zip(config.sinks, _sink_names(config), strict=True)
+        if section.is_paged
+    ]
 
 
 def _sink_names(config: Config) -> list[str]:
@@ -226,14 +237,16 @@ def _kafka(config: Config, section: KafkaSink | KafkaDeadLetters, topic: str, na
     return kafka_sink.build(settings)
 
 
-def rendering(config: Config, codec: Codec, names: Sequence[str], outlets: Sequence[Outlet]) -> Rendering:
+def rendering(
+    config: Config, codec: Codec, names: Sequence[str], outlets: Sequence[Outlet], pages: Paging
+) -> Rendering:
     """Return what turns verdicts into messages; `names` are those of the scored columns."""
     per_topic = isinstance(config.source, KafkaSource) and getattr(config.dead_letters, "topic", "file") is None
 
     def dead_letter_topic(topic: str) -> str | None:
         return topic + DEAD_LETTERS_SUFFIX if per_topic else None
 
-    return Rendering(codec, names, frozenset(outlet.takes for outlet in outlets), dead_letter_topic)
+    return Rendering(codec, names, frozenset(outlet.takes for outlet in outlets), dead_letter_topic, pages)
 
 
 def snapshot_store(config: Config) -> SnapshotStore:

@@ -16,6 +16,7 @@ from streamgmm.engine.core import Engine
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.features import Pipeline
 from streamgmm.loop import Loop
+from streamgmm.paging import Paging
 from streamgmm.records import TopicPartition
 from streamgmm.refit.job import MemberSettings
 from streamgmm.refit.runners import InlineRunner
@@ -100,6 +101,7 @@ class Rig:
         codec="float64",
         runner=None,
         sinks=("anomalies",),
+        feeds=(),
         dry_run=False,
         commit_interval=0.0,
         save_interval=0.0,
@@ -121,7 +123,10 @@ class Rig:
             self.source, outlets, commit_interval=commit_interval, now=time.monotonic, interrupted=interrupted
         )
         self.engine = Engine(settings, runner or InlineRunner(time.monotonic), restored.state if restored else None)
-        self.renderer = Rendering(self.codec, COLUMNS, frozenset(o.takes for o in outlets), lambda _: None)
+        self.pages = Paging(feeds)
+        self.pages.restore(restored.pages if restored is not None else {})
+        takes = frozenset(o.takes for o in outlets)
+        self.renderer = Rendering(self.codec, COLUMNS, takes, lambda _: None, self.pages)
         self.loop = Loop(
             source=self.source,
             codec=self.codec,
@@ -134,6 +139,7 @@ class Rig:
             clock=lambda: 0.0,
             save_state=None if dry_run else self._save,
             save_interval=save_interval,
+            pages=self.pages,
             until_end=True,
         )
         self.source.start(Resume(restored.covered if restored else {}, max_replay))
@@ -170,10 +176,10 @@ class Rig:
             )
         return self.renderer(batch, fields, columns, part, scored)
 
-    def _save(self, state, features, covered):
+    def _save(self, state, features, covered, pages):
         if not self.saves:
             return False
         self.snapshots.append(
-            (checkpoint.pack(state, features, covered, self.identity, "now"), dict(self.log.committed))
+            (checkpoint.pack(state, features, covered, self.identity, "now", pages), dict(self.log.committed))
         )
         return True

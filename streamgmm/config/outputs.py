@@ -26,7 +26,24 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class KafkaSink(Section):
+class _Sink(Section):
+    emit: Emit = "anomalies"
+    """Explained anomalies, `all` rows (the others in a compact record), or `incidents` as they open and close."""
+    min_interval: Seconds | None = None
+    """Least event time between two anomaly records, or two openings of incidents; the next one says what it missed."""
+
+    @property
+    def is_paged(self) -> bool:
+        """Return whether what leaves depends on what has left before."""
+        return self.emit == "incidents" or self.min_interval is not None
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield an interval between the records of all rows."""
+        if self.emit == "all" and self.min_interval is not None:
+            yield Rule(("min_interval",), "min_interval has no meaning beside emit: all, which is every row")
+
+
+class KafkaSink(_Sink):
     """A topic of results."""
 
     type: Literal["kafka"] = "kafka"
@@ -39,19 +56,15 @@ class KafkaSink(Section):
     """Encryption and authentication; the source's where absent, if the brokers are the source's as well."""
     client: ProducerClient = ProducerClient()
     """Options of the Kafka producer."""
-    emit: Emit = "anomalies"
-    """Explained anomalies only, or a compact record for every row as well."""
 
 
-class FileSink(Section):
+class FileSink(_Sink):
     """A file of results, one JSON object a line."""
 
     type: Literal["file"]
     """Kind of sink."""
     path: FilePath
     """The file to append to."""
-    emit: Emit = "anomalies"
-    """Explained anomalies only, or a compact record for every row as well."""
 
 
 Sink: TypeAlias = Annotated[Annotated[KafkaSink | FileSink, Field(discriminator="type")], default_type("kafka")]

@@ -138,7 +138,7 @@ Servers: TypeAlias = Annotated[
     tuple[str, ...], BeforeValidator(_servers, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)])
 ]
 Secret: TypeAlias = Annotated[SecretStr, BeforeValidator(_secret)]
-Emit: TypeAlias = Literal["anomalies", "all"]
+Emit: TypeAlias = Literal["anomalies", "all", "incidents"]
 
 
 def default_type(name: str) -> BeforeValidator:

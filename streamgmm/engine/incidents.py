@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.engine.rules import excess
+from streamgmm.records import IncidentSummary
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from streamgmm.records import Anomaly, FlaggedRow
 
     Floats = NDArray[np.float64]
 
@@ -50,3 +55,14 @@ def first_beyond(last: Incident, t: Floats, first_row: int, seconds: float, rows
     untimed = np.isnan(t) | math.isnan(last.t)
     beyond = np.flatnonzero(np.where(untimed, passed > rows, t - last.t > seconds))
     return int(beyond[0]) if len(beyond) else None
+
+
+def summarised(before: IncidentSummary | None, anomaly: Anomaly, row: FlaggedRow) -> IncidentSummary:
+    """Return what is known of an incident with one flagged row more; of another incident, it is the first row."""
+    if before is None or before.id != anomaly.incident:
+        before = IncidentSummary(anomaly.incident, row.id, row.key, row.time, row.time, 0, row, {}, anomaly.provisional)
+    surprise = dict(before.surprise)
+    for contribution in anomaly.explanation.contributions:
+        surprise[contribution.feature] = surprise.get(contribution.feature, 0.0) + max(0.0, excess(contribution))
+    worse = (row.p_value, row.log_density) < (before.worst.p_value, before.worst.log_density)
+    return replace(before, last=row.time, rows=before.rows + 1, worst=row if worse else before.worst, surprise=surprise)

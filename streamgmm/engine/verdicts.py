@@ -8,7 +8,7 @@ import numpy as np
 
 from streamgmm.engine.incidents import first_beyond, follow
 from streamgmm.engine.rules import deserves_flag
-from streamgmm.records import STATUSES, Anomaly, ScoredBatch
+from streamgmm.records import CRITICAL_SCORE, STATUSES, Anomaly, ScoredBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
 
 SCORED, WARMING_UP, MISSING = (STATUSES.index(s) for s in ("scored", "warming_up", "missing"))
-CRITICAL_SCORE = 50.0
-
 
 class Output:
     """The arrays of a ScoredBatch of n rows while they are being filled."""

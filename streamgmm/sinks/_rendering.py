@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from streamgmm.records import STATUSES, OutputRecord, Version
+from streamgmm.records import CRITICAL_SCORE, SEVERITIES, STATUSES, FlaggedRow, OutputRecord, Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Contribution,
         Explanation,
         FeatureBatch,
+        IncidentSummary,
         Json,
         RecordBatch,
         Reject,
@@ -37,6 +38,7 @@ REASON_HEADER = "streamgmm-reason"
 DETAIL_HEADER = "streamgmm-detail"
 _OURS = {VERSION_HEADER, SOURCE_HEADER, REASON_HEADER, DETAIL_HEADER}
 _DETAIL_BYTES = 1000
+_LEADING = 5  # features and contributions that an incident record names
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST = datetime(1, 1, 1, tzinfo=UTC) - _EPOCH
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH
@@ -49,6 +51,7 @@ def anomaly_record(
     anomaly: Anomaly,
     names: Sequence[str],
     passthrough: Mapping[str, Json],
+    suppressed: int = 0,
 ) -> OutputRecord:
     """Render one flagged row; `docs/anomaly.schema.json` describes the value.
 
@@ -60,6 +63,8 @@ def anomaly_record(
         Of the columns of `features.X`.
     passthrough
         What the codec found in the payload.
+    suppressed
+        Records that this sink's `min_interval` held back before this one.
     """
     i = anomaly.index
     row = features.X[i].tolist()
@@ -76,8 +81,60 @@ def anomaly_record(
         "missing": [name for name, x in zip(names, row, strict=True) if math.isnan(x)],
         "passthrough": passthrough,
         "provisional": anomaly.provisional,
+        "suppressed": suppressed,
     }
     return _message(batch, features, scored, i, value)
+
+
+def incident_record(incident: IncidentSummary, *, closed: bool, suppressed: int) -> OutputRecord:
+    """Render an incident as it opens or closes; `docs/incident.schema.json` describes the value.
+
+    The key is that of the row that opened it, so that both records are in one partition; headers are the worst row's.
+    """
+    worst = incident.worst
+    value = {
+        "incident": incident.id,
+        "state": "closed" if closed else "open",
+        "id": incident.first,
+        "key": text_or_base64(incident.key),
+        "opened": rfc3339(incident.opened),
+        "last": rfc3339(incident.last),
+        "duration": _number(incident.last - incident.opened),
+        "rows": incident.rows,
+        "severity": SEVERITIES[worst.score >= CRITICAL_SCORE],
+        "features": [{"feature": name, "surprise": finite(nats)} for name, nats in incident.leading(_LEADING)],
+        "worst": {
+            "id": worst.id,
+            "timestamp": rfc3339(worst.time),
+            "key": text_or_base64(worst.key),
+            "log_density": finite(worst.log_density),
+            "p_value": worst.p_value,
+            "score": worst.score,
+            "model_version": worst.version,
+            "contributions": [_contribution(c) for c in worst.contributions],
+        },
+        "suppressed": suppressed,
+        "provisional": incident.provisional,
+    }
+    source = worst.id.rpartition("/")[0]
+    headers = ((VERSION_HEADER, worst.version.encode()), (SOURCE_HEADER, source.encode()))
+    return OutputRecord(msgspec.json.encode(value), incident.key, headers)
+
+
+def flagged_row(batch: RecordBatch, features: FeatureBatch, scored: ScoredBatch, anomaly: Anomaly) -> FlaggedRow:
+    """Return a flagged row as its incident remembers it."""
+    i = anomaly.index
+    record = int(features.record[i])
+    return FlaggedRow(
+        id=_where(batch, features, i)["id"],
+        key=batch.key[record],
+        time=float(features.event_time[i]),
+        log_density=float(scored.log_density[i]),
+        p_value=float(scored.p_value[i]),
+        score=float(scored.score[i]),
+        version=_version(scored, i),
+        contributions=anomaly.explanation.contributions[:_LEADING],
+    )
 
 
 def compact_record(batch: RecordBatch, features: FeatureBatch, scored: ScoredBatch, index: int) -> OutputRecord:

@@ -174,6 +174,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("snapshot_last_success_timestamp_seconds", "gauge", "When a snapshot was last made durable."),
     Metric("snapshot_saves_total", "counter", "Snapshots by outcome.", (Label("outcome", ("ok", "failed")),)),
     Metric("sink_records_total", "counter", "Records that a sink has taken.", (_SINK,)),
+    Metric("sink_held_back_total", "counter", "Records that a sink's min_interval held back.", (_SINK,)),
     Metric(
         "sink_errors_total",
         "counter",

@@ -114,6 +114,7 @@ class Metrics:
             ("anomalies_total", report.anomalies),
             ("feature_missing_total", report.missing),
             ("sink_records_total", report.sink_records),
+            ("sink_held_back_total", report.held_back),
         ):
             for label, n in counts.items():
                 series.add(name, n, label)

@@ -29,8 +29,8 @@ def with_aborts(log, at):
 def live(rig, store):
     """Run to the end or to death, saving at promotions and every fifth turn; True when the end was reached."""
 
-    def save(state, features, covered):
-        store.save(checkpoint.pack(state, features, covered, rig.identity, "now"))
+    def save(state, features, covered, pages):
+        store.save(checkpoint.pack(state, features, covered, rig.identity, "now", pages))
         return True
 
     rig.loop.save_state, rig.loop.save_interval = save, 1e9

@@ -11,9 +11,10 @@ import jsonschema
 import numpy as np
 import pytest
 from batches import record_batch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamgmm.engine.incidents import summarised
 from streamgmm.records import (
     REJECT_REASONS,
     SEVERITIES,
@@ -96,6 +97,7 @@ def test_an_anomaly_says_it_all():
         "missing": ["temp"],
         "passthrough": {"host": "h1"},
         "provisional": False,
+        "suppressed": 0,
     }
     assert record.key == "kä".encode()
     assert record.headers == (("streamgmm-model-version", b"12.34"), ("streamgmm-source", b"vectors/0/40"))
@@ -191,6 +193,58 @@ def test_the_schemas_name_the_closed_sets():
     assert tuple(anomaly["properties"]["severity"]["enum"]) == SEVERITIES
     assert tuple(score["properties"]["status"]["enum"]) == STATUSES
     assert f"{json.dumps(list(REJECT_REASONS))}" in json.dumps(letter)
+
+
+def test_an_incident_says_it_all():
+    row = rendering.flagged_row(BATCH, FEATURES, SCORED, ANOMALY)
+    incident = summarised(summarised(None, ANOMALY, row), ANOMALY, replace(row, time=row.time + 90.0, p_value=0.5))
+    value = json.loads(rendering.incident_record(incident, closed=True, suppressed=3).value)
+    contributions = value["worst"].pop("contributions")
+    assert [c["feature"] for c in contributions] == ["load", "temp"]
+    assert value.pop("features") == [{"feature": "load", "surprise": pytest.approx(2 * 41.577, rel=1e-3)}]
+    assert value == {
+        "incident": "i-1",
+        "state": "closed",
+        "id": "vectors/0/40/0",
+        "key": "kä",
+        "opened": "2023-11-14T22:13:20.124Z",
+        "last": "2023-11-14T22:14:50.124Z",
+        "duration": 90.0,
+        "rows": 2,
+        "severity": "critical",
+        "worst": {
+            "id": "vectors/0/40/0",
+            "timestamp": "2023-11-14T22:13:20.124Z",
+            "key": "kä",
+            "log_density": -1.7976931348623157e308,
+            "p_value": 1e-4,
+            "score": 50.0,
+            "model_version": "12.34",
+        },
+        "suppressed": 3,
+        "provisional": False,
+    }
+    record = rendering.incident_record(incident, closed=False, suppressed=0)
+    assert record.key == "kä".encode()
+    assert record.headers == (("streamgmm-model-version", b"12.34"), ("streamgmm-source", b"vectors/0/40"))
+    value = json.loads(record.value)
+    document = schema("incident")
+    document.validate(value)
+    assert list(document.schema["properties"]) == list(value)
+    assert not document.is_valid(value | {"state": "over"})
+    assert not document.is_valid(value | {"rows": 0})
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(), min_size=10, max_size=10))
+def test_any_incident_gives_valid_json(numbers):
+    contribution = Contribution("load", *numbers[:5])
+    anomaly = replace(ANOMALY, index=1, explanation=replace(EXPLANATION, contributions=(contribution,) * 7))
+    row = rendering.flagged_row(BATCH, FEATURES, SCORED, anomaly)
+    row = replace(row, time=numbers[5], log_density=-abs(np.nan_to_num(numbers[6])))
+    incident = summarised(summarised(None, anomaly, row), anomaly, replace(row, time=numbers[7]))
+    value = json.loads(rendering.incident_record(incident, closed=False, suppressed=0).value)
+    schema("incident").validate(value)
 
 
 @given(st.floats(), st.lists(st.floats(), min_size=9, max_size=9))

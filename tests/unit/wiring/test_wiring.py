@@ -7,6 +7,7 @@ from streamgmm.config import parse
 from streamgmm.config.kafka import ConsumerClient, ProducerClient
 from streamgmm.delivery import Outlet
 from streamgmm.errors import ConfigError
+from streamgmm.paging import Feed, Paging
 from streamgmm.sinks import file as file_sink
 from streamgmm.sinks import kafka as kafka_sink
 
@@ -122,6 +123,16 @@ def test_outlets_are_named_by_a_closed_set(built, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_sink_that_is_paged_has_a_feed_of_its_own(built, tmp_path):
+    sinks = [
+        {"topic": "x"}, {"topic": "y", "emit": "incidents"},
+        {"type": "file", "path": str(tmp_path / "out"), "min_interval": "15m"},
+    ]  # fmt: skip
+    whole = config(sinks=sinks)
+    assert [takes for _, takes, _ in built(whole)] == ["anomalies", "kafka_2", "file", "dead_letters"]
+    assert wiring.feeds(whole) == [Feed("kafka_2", "incidents"), Feed("file", "anomalies", 900.0)]
+
+
 def test_a_kafka_sink_is_told_everything(built):
     client = {"compression_type": "zstd", "linger_ms": 50, "max_request_size": "2MiB"}
     (_, _, settings), _ = built(config(sinks=[{"topic": "x", "client": client}]))
@@ -139,7 +150,7 @@ def test_dead_letters_go_beside_their_topic_unless_told(built, letters, topic, b
     whole = config(dead_letters=letters)
     assert built(whole)[-1][2].topic == topic
     outlets = [Outlet(None, "anomalies"), Outlet(None, "dead_letters")]
-    rendering = wiring.rendering(whole, None, ("x",), outlets)
+    rendering = wiring.rendering(whole, None, ("x",), outlets, Paging())
     assert rendering.takes == {"anomalies", "dead_letters"}
     assert rendering.dead_letter_topic("b") == beside
 
@@ -152,7 +163,7 @@ def test_a_file_source_is_all_files(built, tmp_path):
     assert (settings.path, settings.format, settings.offsets_path) == (rows, "csv", tmp_path / "o")
     assert settings.max_rows == whole.limits.batch_rows
     assert built(whole)[-1][2].path == tmp_path / "rows.csv.dead-letters.jsonl"
-    assert wiring.rendering(whole, None, ("x",), []).dead_letter_topic("rows.csv") is None
+    assert wiring.rendering(whole, None, ("x",), [], Paging()).dead_letter_topic("rows.csv") is None
     assert wiring.topics(whole) == ("rows.csv",)
 
 
