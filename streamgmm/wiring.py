@@ -7,11 +7,13 @@ needs no new configuration); the others build.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streamgmm import registry
-from streamgmm.codecs import CodecSettings, Field, Timestamp
-from streamgmm.config.inputs import FieldSpec, FileSource, JsonCodec, KafkaSource
+from streamgmm.codecs import CodecSettings, Field, SchemaRegistry, Timestamp
+from streamgmm.config.codecs import AvroCodec, FieldSpec, PackedCodec
+from streamgmm.config.inputs import FileSource, KafkaSource
 from streamgmm.config.outputs import FileDeadLetters, FileSink, KafkaDeadLetters, KafkaSink
 from streamgmm.config.schema import DEAD_LETTERS_SUFFIX
 from streamgmm.delivery import Outlet
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from streamgmm.bus.client import Connection, Security
     from streamgmm.codecs import Codec
     from streamgmm.config import Config
+    from streamgmm.config.codecs import SchemaRegistry as SchemaRegistrySection
     from streamgmm.config.kafka import ConsumerClient, ProducerClient
     from streamgmm.config.kafka import Security as SecuritySection
     from streamgmm.paging import Paging
@@ -88,17 +91,20 @@ def _name(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _secret(section: SecuritySection, name: str, key: str) -> str | None:
+def _secret(section: SecuritySection | SchemaRegistrySection, name: str, key: str) -> str | None:
     value, path = getattr(section, name), getattr(section, f"{name}_file")
     if path is None:
         return None if value is None else str(value.get_secret_value())
+    return _text(path, f"{key}.{name}_file").removesuffix("\n").removesuffix("\r")
+
+
+def _text(path: Path, key: str) -> str:
     try:
-        text = str(path.read_text(encoding="utf-8"))
+        return str(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{key}.{name}_file: cannot read {path}: {error.strerror}") from None
+        raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{key}.{name}_file: {path} is not UTF-8") from None
-    return text.removesuffix("\n").removesuffix("\r")
+        raise ConfigError(f"{key}: {path} is not UTF-8") from None
 
 
 # --- source and codec
@@ -161,10 +167,31 @@ def codec_settings(config: Config) -> CodecSettings:
         Field(f.name, f.path, f.type) if isinstance(f, FieldSpec) else Field(f, f, "number") for f in section.fields
     )
     most = config.limits.record_bytes
-    if not isinstance(section, JsonCodec):
+    if isinstance(section, PackedCodec):
         return CodecSettings(fields, max_missing=section.max_missing, max_bytes=most)
     timestamp = None if section.timestamp is None else Timestamp(section.timestamp.path, section.timestamp.unit)
-    return CodecSettings(fields, timestamp, section.passthrough, section.max_missing, most)
+    settings = CodecSettings(fields, timestamp, section.passthrough, section.max_missing, most, section.unwrap)
+    return _avro(settings, section) if isinstance(section, AvroCodec) else settings
+
+
+def _avro(settings: CodecSettings, section: AvroCodec) -> CodecSettings:
+    """Return the settings with where schemas come from."""
+    schema = None if section.schema_file is None else _text(section.schema_file, "codec.schema_file")
+    where = section.schema_registry
+    registry = (
+        None
+        if where is None
+        else SchemaRegistry(
+            where.url,
+            where.username,
+            _secret(where, "password", "codec.schema_registry"),
+            _name(where.ca_file),
+            _name(where.cert_file),
+            _name(where.key_file),
+            where.patience,
+        )
+    )
+    return replace(settings, schema=schema, schema_registry=registry, framed=section.is_framed)
 
 
 def codec(config: Config) -> Codec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -28,6 +28,19 @@ class Timestamp(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class SchemaRegistry:
+    """Where the schemas of Confluent-framed records are kept. The password is left out of its repr."""
+
+    url: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+    patience: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class CodecSettings:
     """What every codec is told.
 
@@ -43,6 +56,16 @@ class CodecSettings:
         Share of the fields that may be missing; a vector with more is rejected (`schema`).
     max_bytes
         Larger records are rejected unread (`oversize`).
+    unwrap
+        The envelope around the vector, a name of `_envelopes.UNWRAP`; None where there is none. Paths are then those of
+        what is inside.
+    schema
+        Avro: the one schema that every record was written with, as its JSON text; without it each record's framing
+        names one in the registry.
+    schema_registry
+        Avro: where schemas are asked for by their id.
+    framed
+        Avro: whether a zero byte and a schema id stand before the datum, also where the schema is known.
     """
 
     fields: tuple[Field, ...]
@@ -50,6 +73,10 @@ class CodecSettings:
     passthrough: tuple[str, ...] = ()
     max_missing: float = 0.5
     max_bytes: int = 16 * 1024 * 1024
+    unwrap: str | None = None
+    schema: str | None = None
+    schema_registry: SchemaRegistry | None = None
+    framed: bool = True
 
 
 class Codec(Protocol):
@@ -60,5 +87,5 @@ class Codec(Protocol):
     def decode(self, batch: RecordBatch) -> FeatureBatch:
         """Decode every record; what cannot be decoded is in `rejects`, and never raises."""
 
-    def passthrough(self, value: bytes) -> dict[str, Json]:
-        """Return the fields that travel along with an anomaly (cold path: anomalies only)."""
+    def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:
+        """Return what travels along with an anomaly in this row of a record (cold path: anomalies only)."""

@@ -56,14 +56,18 @@ def feature_batch(
     rejects: Sequence[Reject],
     tombstones: Ints,
 ) -> FeatureBatch:
-    """Keep the vectors that may be scored and reject the others, in stream order."""
+    """Keep the vectors that may be scored and reject the others, in stream order.
+
+    `rejects` may hold single vectors already; their siblings are then told apart by their row numbers as well.
+    """
     infinite = np.asarray(np.isinf(X).any(axis=1))
     missing = np.isnan(X).sum(axis=1)
     width = len(settings.fields)
     sparse = (missing > settings.max_missing * width) | (missing == width)
     bad = infinite | sparse
     if bad.any():
-        siblings = np.bincount(record)[record] > 1
+        several = [reject.record for reject in rejects if reject.row >= 0]
+        siblings = (np.bincount(record)[record] > 1) | np.isin(record, several)
         rejects = [*rejects, *_screened(settings, X, record, np.where(siblings, row, -1), bad, infinite)]
         X, record, row, event_time = X[~bad], record[~bad], row[~bad], event_time[~bad]
     ordered = tuple(sorted(rejects, key=lambda r: (r.record, r.row)))

@@ -46,7 +46,7 @@ class PackedCodec:
             self._settings, X, record, row, _block.record_time(batch)[record], rejects, _block.tombstones(batch)
         )
 
-    def passthrough(self, value: bytes) -> dict[str, Json]:  # noqa: ARG002 - part of the contract
+    def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:  # noqa: ARG002 - part of the contract
         """Return nothing: a packed vector carries nothing else."""
         return {}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ _UNUSED_HASH_BITS = 64 - 52
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
 _MAX_DEPTH = 16
+_PLAIN = str | int | float | None
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
@@ -30,7 +32,7 @@ class RefusalError(ValueError):
 
 def describe(value: Json) -> str:
     """Say what a value is, in a few words that are safe to log."""
-    kind = _KINDS.get(type(value), "null")
+    kind = "null" if value is None else _KINDS.get(type(value), f"of type {type(value).__name__}")
     return f"{kind} ({value!r:.40})" if isinstance(value, str | bool | int | float) else kind
 
 
@@ -59,13 +61,13 @@ def number(name: str, value: Json) -> float:
     """Return a number field's value; NaN where it is missing, ±Inf where it overflows."""
     if value is None:
         return float("nan")
-    if type(value) is not float and type(value) is not int:
+    if type(value) is not float and type(value) is not int and type(value) is not Decimal:
         hint = "; declare it with type: category" if isinstance(value, str | bool) else ""
         raise RefusalError("schema", f"field {name!r} is {describe(value)}, expected a number{hint}")
     return as_float(value)
 
 
-def as_float(value: float) -> float:
+def as_float(value: float | Decimal) -> float:
     """Return a number as float64; an integer beyond its range overflows to ±Inf instead of raising."""
     try:
         return float(value)
@@ -110,12 +112,22 @@ def seconds(value: Json, unit: str) -> float:
     if value is None or value != value:  # noqa: PLR0124 - NaN, whatever the type
         return float("nan")
     try:
-        moment = _iso_seconds(value) if unit == "iso" else _scaled_seconds(value, unit)
+        if isinstance(value, date):  # MessagePack and Avro have a type for times: the unit is theirs
+            moment = _moment(value)
+        else:
+            moment = _iso_seconds(value) if unit == "iso" else _scaled_seconds(value, unit)
     except (TypeError, ValueError, OverflowError):
         raise RefusalError("schema", f"the timestamp is {describe(value)}, expected {_expected(unit)}") from None
     if not _YEAR_1 <= moment < _YEAR_10000:
         raise RefusalError("schema", f"the timestamp {value!r:.40} is outside the years 1 to 9999; is its unit {unit}?")
     return moment
+
+
+def _moment(value: date) -> float:
+    """Return a time, or the start of a day; one without a time zone is in UTC."""
+    if not isinstance(value, datetime):
+        value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
 
 
 def _expected(unit: str) -> str:
@@ -129,8 +141,7 @@ def _scaled_seconds(value: Json, unit: str) -> float:
 
 
 def _iso_seconds(value: Json) -> float:
-    moment = datetime.fromisoformat(value)
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return _moment(datetime.fromisoformat(value))
 
 
 def encodable(value: Json, depth: int = 0) -> Json:
@@ -143,6 +154,8 @@ def encodable(value: Json, depth: int = 0) -> Json:
         return [encodable(v, depth + 1) for v in value]
     try:
         msgspec.json.encode(value)
+        return value if isinstance(value, _PLAIN) else msgspec.to_builtins(value)
+    except TypeError:
+        return None
     except (OverflowError, ValueError):
         return value.encode("utf-8", "replace").decode() if isinstance(value, str) else as_float(value)
-    return value

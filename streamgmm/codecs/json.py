@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 
 from streamgmm.codecs import _block, _framing
-from streamgmm.codecs._payload import RefusalError, category, describe, encodable, lookup, number, seconds
+from streamgmm.codecs._objects import ObjectCodec, read_passthrough, read_row
+from streamgmm.codecs._payload import RefusalError
 from streamgmm.codecs._typed import reader
 from streamgmm.records import Reject
 
@@ -27,10 +28,10 @@ _MAX_DIGITS = 400
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError)
 
 
-def build(settings: CodecSettings) -> JsonCodec:
+def build(settings: CodecSettings) -> JsonCodec | ObjectCodec:
     """Return the JSON codec."""
     _block.require_fields(settings)
-    return JsonCodec(settings)
+    return JsonCodec(settings) if settings.unwrap is None else ObjectCodec(settings, parse)
 
 
 class JsonCodec:
@@ -63,14 +64,12 @@ class JsonCodec:
             times.append(time)
         return self._assemble(batch, rows, record, times, rejects)
 
-    def passthrough(self, value: bytes) -> dict[str, Json]:
+    def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:  # noqa: ARG002 - there is one row
         """Return the declared paths that an object payload has; never raises."""
         try:
-            payload = _parse(value.decode())
-        except (RefusalError, UnicodeDecodeError):
+            return read_passthrough(parse(memoryview(value)), self._settings)
+        except RefusalError:
             return {}
-        found = {path: encodable(lookup(payload, path)) for path in self._settings.passthrough}
-        return {path: value for path, value in found.items() if value is not None}
 
     def _assemble(
         self,
@@ -89,37 +88,32 @@ class JsonCodec:
         return _block.feature_batch(self._settings, X, records, none, event_time, rejects, _block.tombstones(batch))
 
     def _read(self, value: memoryview, codes: dict[str, float]) -> _Row:
-        try:
-            text = str(value, "utf-8")
-        except UnicodeDecodeError as error:
-            guess = _framing.hint(bytes(value[: _framing.HEAD_BYTES]), "json")
-            raise RefusalError("decode", f"not UTF-8 at byte {error.start}{guess}") from None
+        text = _text(value)
         if self._quick is not None:
             try:
                 return self._quick(text, codes)
             except _UNREADABLE:
                 pass  # the careful reading below decides
-        return self._careful(text, codes)
+        return read_row(_parse(text), self._settings, codes)
 
-    def _careful(self, text: str, codes: dict[str, float]) -> _Row:
-        payload = _parse(text)
-        if isinstance(payload, list):
-            return tuple(self._column(i, v, codes) for i, v in enumerate(self._positions(payload))), float("nan")
-        if not isinstance(payload, dict):
-            raise RefusalError("schema", f"the payload is {describe(payload)}, expected an object or an array")
-        values = tuple(self._column(i, lookup(payload, f.path), codes) for i, f in enumerate(self.fields))
-        timestamp = self._settings.timestamp
-        time = seconds(lookup(payload, timestamp.path), timestamp.unit) if timestamp else float("nan")
-        return values, time
 
-    def _positions(self, payload: list[Json]) -> list[Json]:
-        if len(payload) != len(self.fields):
-            raise RefusalError("dimension", f"an array of {len(payload)} values, expected {len(self.fields)}")
-        return payload
+def parse(value: memoryview) -> Json:
+    """Return what a JSON text says, as Python's own parser reads it.
 
-    def _column(self, position: int, value: Json, codes: dict[str, float]) -> float:
-        field = self.fields[position]
-        return category(field.name, value, codes) if field.type == "category" else number(field.name, value)
+    Raises
+    ------
+    RefusalError
+        `decode`: not JSON.
+    """
+    return _parse(_text(value))
+
+
+def _text(value: memoryview) -> str:
+    try:
+        return str(value, "utf-8")
+    except UnicodeDecodeError as error:
+        guess = _framing.hint(bytes(value[: _framing.HEAD_BYTES]), "json")
+        raise RefusalError("decode", f"not UTF-8 at byte {error.start}{guess}") from None
 
 
 def _parse(text: str) -> Json:

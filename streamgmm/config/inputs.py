@@ -1,12 +1,11 @@
-"""Sections of what comes in: source, codec, features."""
+"""Sections of what comes in: source, features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from streamgmm.config.kafka import ConsumerClient, Security
 from streamgmm.config.section import (
@@ -21,6 +20,9 @@ from streamgmm.config.section import (
     default_type,
     duplicates,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class KafkaSource(Section):
@@ -81,89 +83,6 @@ class FileSource(Section):
 
 Source: TypeAlias = Annotated[Annotated[KafkaSource | FileSource, Field(discriminator="type")], default_type("kafka")]
 
-
-class FieldSpec(Section):
-    """One declared input; a bare string is its name and its path."""
-
-    name: Text
-    """How the column is called in features, metrics and anomalies."""
-    path: Text = ""
-    """Where the value stands in the payload, with dots between the levels; the name where absent."""
-    type: Literal["number", "category"] = "number"
-    """What the value is; a category is a string."""
-
-
-class TimestampSpec(Section):
-    """Where the payload keeps its event time."""
-
-    path: Text
-    """Where the value stands in the payload, with dots between the levels."""
-    unit: Literal["s", "ms", "us", "ns", "iso"] = "ms"
-    """Unit since 1970-01-01 UTC, or iso for RFC 3339."""
-
-
-def _field(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
-    if isinstance(value, str):
-        return {"name": value, "path": value}
-    if isinstance(value, Mapping) and "path" not in value and isinstance(value.get("name"), str):
-        return {**value, "path": value["name"]}
-    if isinstance(value, (int, float)):
-        raise ValueError("should be a string; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors only
-    return value
-
-
-JsonField: TypeAlias = Annotated[FieldSpec, BeforeValidator(_field, json_schema_input_type=FieldSpec | str)]
-
-
-class JsonCodec(Section):
-    """JSON payloads."""
-
-    type: Literal["json"] = "json"
-    """Kind of payload."""
-    fields: tuple[JsonField, ...] = Field(min_length=1, max_length=4096)
-    """The inputs, in order: names, or mappings of name, path and type."""
-    timestamp: TimestampSpec | None = None
-    """Where the event time stands; the record's own timestamp where absent."""
-    passthrough: tuple[Text, ...] = ()
-    """Paths that travel along with an anomaly."""
-    max_missing: Float = Field(default=0.5, ge=0, le=1)
-    """A row with a larger share of missing fields is rejected (`schema`); one with none present always is."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the fields, in order."""
-        return tuple(field.name for field in self.fields)
-
-    def rules(self) -> Iterator[Rule]:
-        """Yield names that are not unique."""
-        for position, name in duplicates(self.names):
-            yield Rule(("fields", position), f"the field {name!r} is named twice")
-        for position, name in duplicates(self.passthrough):
-            yield Rule(("passthrough", position), f"the path {name!r} is named twice")
-
-
-class PackedCodec(Section):
-    """Packed little-endian numbers, one vector or several in a record."""
-
-    type: Literal["float32", "float64"]
-    """Kind of payload."""
-    fields: tuple[Text, ...] = Field(min_length=1, max_length=4096)
-    """Names of the vector's positions, in order."""
-    max_missing: Float = Field(default=0.5, ge=0, le=1)
-    """A row with a larger share of NaN is rejected (`schema`); one of NaN alone always is."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Return the names of the fields, in order."""
-        return self.fields
-
-    def rules(self) -> Iterator[Rule]:
-        """Yield names that are not unique."""
-        for position, name in duplicates(self.fields):
-            yield Rule(("fields", position), f"the field {name!r} is named twice")
-
-
-Codec: TypeAlias = Annotated[Annotated[JsonCodec | PackedCodec, Field(discriminator="type")], default_type("json")]
 
 FieldNames: TypeAlias = Annotated[tuple[Text, ...], Field(min_length=1)]
 

@@ -138,6 +138,8 @@ def _sections(annotation: Any) -> list[type[Section]]:  # noqa: ANN401 - a type 
 
 def is_secret(path: Path) -> bool:
     """Return whether a value must never be shown: a secret, or what may be one under a misspelt key."""
+    if path[-2:] == ("schema_registry", "url"):  # where people put user:password@
+        return True
     if "security" in path:
         inside = path[path.index("security") + 1 :]
         return len(inside) != 1 or inside[0] not in _NOT_SECRET

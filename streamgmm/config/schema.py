@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from streamgmm.config.inputs import Codec, Feature, FileSource, KafkaSource, PackedCodec, Source
+from streamgmm.config.codecs import BINARY, Codec
+from streamgmm.config.inputs import Feature, FileSource, KafkaSource, Source
 from streamgmm.config.learning import Detection, Learning, Model, beside_a_committee
 from streamgmm.config.members import MarginalsMember, MemberRefitEvery, MixtureMember
 from streamgmm.config.outputs import (
@@ -124,7 +125,7 @@ class Config(Section):
                     yield Rule(("dead_letters",), f'the key "{key}" is required here: the source is a file')
 
     def _file_rules(self) -> Iterator[Rule]:
-        if isinstance(self.source, FileSource) and isinstance(self.codec, PackedCodec):
+        if isinstance(self.source, FileSource) and isinstance(self.codec, BINARY):
             yield Rule(("codec", "type"), f"a file source holds lines of text, and {self.codec.type} is not text")
         used: list[tuple[tuple[str | int, ...], Path]] = []
         used += [(("source", "path"), self.source.path)] if isinstance(self.source, FileSource) else []

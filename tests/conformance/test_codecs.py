@@ -7,8 +7,10 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
+from avro_messages import avro_bytes
 from batches import record_batch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,11 +27,15 @@ FIELDS = tuple(Field(name, name) for name in "abc")
 SETTINGS = CodecSettings(FIELDS)
 NAN, INF = np.nan, np.inf
 
-# How one vector becomes a payload.
+# How one vector becomes a payload, and what a codec must be told to read it.
+VECTOR = {"type": "array", "items": "double"}
+TOLD = {"avro": {"schema": json.dumps(VECTOR), "framed": False}}
 RIGS = {
     "json": lambda row: json.dumps(row).encode(),
     "float32": lambda row: np.array(row, dtype="<f4").tobytes(),
     "float64": lambda row: np.array(row, dtype="<f8").tobytes(),
+    "msgpack": msgspec.msgpack.encode,
+    "avro": lambda row: avro_bytes(VECTOR, row),
 }
 
 
@@ -44,7 +50,7 @@ def encode(name, rig_of):
 
 
 def build(name: str, codec_settings: CodecSettings = SETTINGS) -> Codec:
-    return registry.member("codecs", name).build(codec_settings)
+    return registry.member("codecs", name).build(replace(codec_settings, **TOLD.get(name, {})))
 
 
 def part(batch: RecordBatch, start: int, stop: int) -> RecordBatch:

@@ -1,0 +1,110 @@
+"""Envelopes that other programs put around a vector, taken off: Debezium, Telegraf, CloudEvents.
+
+What is inside is what fields, timestamp and passthrough speak of; without a timestamp among them the envelope's is
+taken.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import b64decode
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from streamgmm.codecs._payload import RefusalError, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from streamgmm.records import Json
+
+    Parse: TypeAlias = Callable[[memoryview], Json]
+
+
+class Content(NamedTuple):
+    """What was inside, and the event time that its envelope names (None where it names none), in this unit."""
+
+    payload: Json
+    time: Json = None
+    unit: str = "s"
+
+
+def unwrapped(payload: Json, envelope: str | None, parse: Parse) -> tuple[Content, ...]:
+    """Return the vectors that a payload holds: one, several (a Telegraf batch), or none (a deleted row).
+
+    Parameters
+    ----------
+    envelope
+        A name of UNWRAP, or None for a payload that is the vector itself.
+    parse
+        Reads bytes that stand inside an envelope.
+
+    Raises
+    ------
+    RefusalError
+        `schema`: the payload is not such an envelope.
+    """
+    if envelope is None:
+        return (Content(payload),)
+    if not isinstance(payload, dict):
+        raise RefusalError("schema", f"the payload is {describe(payload)}, expected an envelope of {envelope}")
+    return _ENVELOPES[envelope](payload, parse)
+
+
+def _debezium(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:  # noqa: ARG001 - as all in the table
+    """Open a change event, with or without its schema beside it. A deleted row leaves nothing to score."""
+    change = payload["payload"] if isinstance(payload.get("payload"), dict) else payload
+    if "after" not in change:
+        raise RefusalError("schema", "no Debezium envelope: there is neither payload.after nor after")
+    if change["after"] is None:
+        return ()
+    source = change.get("source")
+    changed = source.get("ts_ms") if isinstance(source, dict) else None
+    # Rows of a first snapshot may carry no time of change, or a zero.
+    return (Content(change["after"], changed or change.get("ts_ms"), "ms"),)
+
+
+def _telegraf(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:  # noqa: ARG001 - as all in the table
+    """Open one metric or a batch of them. A metric's fields stand beside its name, tags and timestamp, and win.
+
+    Telegraf writes seconds unless it is told otherwise; other units need `codec.timestamp`.
+    """
+    metrics = payload["metrics"] if isinstance(payload.get("metrics"), list) else [payload]
+    if not metrics:
+        raise RefusalError("schema", "a Telegraf batch without metrics")
+    contents = []
+    for row, metric in enumerate(metrics):
+        fields = metric.get("fields") if isinstance(metric, dict) else None
+        if not isinstance(fields, dict):
+            where = f"row {row}: " if len(metrics) > 1 else ""
+            raise RefusalError("schema", f"{where}no Telegraf metric: fields is {describe(fields)}")
+        around = {key: metric[key] for key in ("name", "tags", "timestamp") if key in metric}
+        contents.append(Content(around | fields, metric.get("timestamp")))
+    return tuple(contents)
+
+
+def _cloudevents(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:
+    """Open an event in structured mode; its data may be bytes of the same format."""
+    if "data" in payload:
+        data = payload["data"]
+    elif isinstance(payload.get("data_base64"), str):
+        data = _within(payload["data_base64"], parse)
+    else:
+        hint = "in binary mode the value is the data: leave unwrap out"
+        raise RefusalError("schema", f"no CloudEvents envelope: there is no data ({hint})")
+    return (Content(data, payload.get("time"), "iso"),)
+
+
+def _within(text: str, parse: Parse) -> Json:
+    try:
+        inner = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise RefusalError("decode", "data_base64 is not base64") from None
+    return parse(memoryview(inner))
+
+
+_ENVELOPES: Mapping[str, Callable[[Mapping[str, Json], Parse], tuple[Content, ...]]] = {
+    "debezium": _debezium,
+    "telegraf": _telegraf,
+    "cloudevents": _cloudevents,
+}
+UNWRAP = tuple(_ENVELOPES)
