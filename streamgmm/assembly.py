@@ -50,7 +50,7 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
     return EngineSettings(
         names=tuple(columns),
         members=tuple(
-            _member(name, member, category_columns, count_few=config.model.count_few_values)
+            _choosing(config, _member(name, member, category_columns, count_few=config.model.count_few_values))
             for name, member in config.committee.items()
         ),
         min_records=learning.min_records,
@@ -92,6 +92,14 @@ def _member(
     if isinstance(member, MarginalsMember):
         return replace(common, kind="marginals")
     return replace(common, covariance_type=member.covariance_type, shrinkage=member.shrinkage)
+
+
+def _choosing(config: Config, member: MemberSettings) -> MemberSettings:
+    """Let a fit from nothing choose the size, where the configuration gives a range."""
+    size = config.model.n_components
+    if isinstance(size, int):
+        return member
+    return replace(member, fewest_components=size.min, choose_by=size.choose_by)
 
 
 def categories(config: Config) -> tuple[str, ...]:

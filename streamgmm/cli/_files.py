@@ -1,4 +1,4 @@
-"""Tables that the offline commands read and write: .npz, .csv with a header, .jsonl."""
+"""Tables that the offline commands read and write: .npz, .csv with a header, .jsonl, .parquet (with pyarrow)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.cli import _parquet
 from streamgmm.errors import StopError
 
 if TYPE_CHECKING:
@@ -158,6 +159,13 @@ def _jsonl(path: Path) -> Table:
     return _split(X.reshape(-1, len(header)), header)
 
 
+def _read_parquet(path: Path) -> Table:
+    columns = _parquet.read_columns(path)
+    if "t" not in columns and "timestamp" in columns:
+        columns["t"] = columns.pop("timestamp")
+    return _split(np.column_stack([*columns.values()]), tuple(columns))
+
+
 def _split(X: Floats, header: tuple[str, ...]) -> Table:
     """Take the columns named t and y out of a table that has them beside the fields."""
     fields = tuple(name for name in header if name not in {"t", "y"})
@@ -179,5 +187,11 @@ _WRITERS: dict[str, Callable[[Path, Mapping[str, NDArray[Any]]], None]] = {
     ".npz": _write_npz,
     ".csv": _write_csv,
     ".jsonl": _write_jsonl,
+    ".parquet": _parquet.write_columns,
 }
-_READERS: dict[str, Callable[[Path], Table]] = {".npz": _npz, ".csv": _csv, ".jsonl": _jsonl}
+_READERS: dict[str, Callable[[Path], Table]] = {
+    ".npz": _npz,
+    ".csv": _csv,
+    ".jsonl": _jsonl,
+    ".parquet": _read_parquet,
+}

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from streamgmm.config import Config
+    from streamgmm.config.learning import ComponentsRange
 
 OK, FAILED, TRY_LATER = 0, 1, 75
 
@@ -58,6 +59,12 @@ def _online(config: Config) -> int:
     return TRY_LATER if all(finding.away for finding in failed) else FAILED
 
 
+def _size(n_components: int | ComponentsRange) -> str:
+    if isinstance(n_components, int):
+        return str(n_components)
+    return f"{n_components.min} to {n_components.max} (chosen by {n_components.choose_by})"
+
+
 def summary(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what would run, one line for each section that matters."""
     source, codec, learning, detection = config.source, config.codec, config.learning, config.detection
@@ -70,7 +77,8 @@ def summary(config: Config) -> Iterator[tuple[str, str]]:
         yield "codec", f"{codec.type}, {len(codec.names)} fields, {len(columns)} columns: {_shortened(columns)}"
     for name, member in config.committee.items():
         shape = getattr(member, "covariance_type", "each column by itself")
-        yield f"model {name}", f"{member.n_components} components, {shape}, window {member.window} rows"
+        size = _size(config.model.n_components) if name == "single" else member.n_components
+        yield f"model {name}", f"{size} components, {shape}, window {member.window} rows"
     yield "learning", f"first fit after {learning.min_records} rows"
     rows = detection.buffer_rows(config.limits.calibration_rows)
     yield "detection", f"target rate {detection.target_rate:g} ({detection.level}), ranked among {rows} scores"

@@ -5,13 +5,46 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from streamgmm.config.members import Committee, Members, RefitEvery
 from streamgmm.config.section import Float, Int, Rule, Seconds, Section, Text, duplicates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+class ComponentsRange(Section):
+    """A number of Gaussians that every fit from nothing chooses anew; warm refits keep it."""
+
+    min: Int = Field(default=1, ge=1, le=256)
+    """The fewest."""
+    max: Int = Field(default=8, ge=1, le=256)
+    """The most."""
+    choose_by: Literal["bic", "aic", "held_out"] = "bic"
+    """What chooses: an information criterion, or the log-density of rows held out."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield a range that holds no number."""
+        if self.min > self.max:
+            yield Rule(("min",), f"min ({self.min}) is above max ({self.max})")
+
+
+def _number_or_range(value: Any) -> str:  # noqa: ANN401 - whatever the YAML holds
+    return "range" if isinstance(value, (dict, ComponentsRange)) else "number"
+
+
+Components: TypeAlias = Annotated[
+    # What pydantic makes of the limits beside a tag is no JSON Schema.
+    Annotated[
+        Int,
+        Field(ge=1, le=256),
+        WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 256}),
+        Tag("number"),
+    ]
+    | Annotated[ComponentsRange, Tag("range")],
+    Discriminator(_number_or_range),
+]
 
 
 class Model(Section):
@@ -23,10 +56,15 @@ class Model(Section):
     """Whether numeric columns of 8 distinct values at most have them counted, instead of fitted by Gaussians."""
     members: Members = Members()
     """What the committee's members shall have instead of their defaults."""
-    n_components: Int = Field(default=4, ge=1, le=256)
-    """Number of Gaussians of `single`."""
+    n_components: Components = 4
+    """Number of Gaussians of `single`, or a range to choose it from."""
     covariance_type: Literal["full", "tied", "diag", "spherical"] = "full"
     """What the Gaussians of `single` share: nothing, one covariance, axes, or one variance each."""
+
+    @property
+    def most_components(self) -> int:
+        """Return the number of Gaussians of `single`, or the most there may be."""
+        return self.n_components.max if isinstance(self.n_components, ComponentsRange) else self.n_components
 
     @property
     def is_single(self) -> bool:

@@ -157,7 +157,7 @@ class Config(Section):
         learning = self.learning
         return {
             "single": MixtureMember(
-                n_components=self.model.n_components,
+                n_components=self.model.most_components,
                 covariance_type=self.model.covariance_type,
                 window=learning.window.records,
                 refresh_every=learning.refresh_every,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, get_args
 import numpy as np
 
 from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture.em import Fit, Protection, fit, run
+from streamgmm.mixture.em import Deadline, Fit, Protection, fit, run
 from streamgmm.mixture.parameters import CovarianceType, MixtureParameters
 from streamgmm.mixture.scoring import log_density
 
@@ -103,6 +103,7 @@ def select(
     max_rows: int = MAX_ROWS,
     on_pass: OnPass | None = None,
     n_threads: int = 1,
+    deadline: Deadline | None = None,
 ) -> Selection:
     """Fit every number of components with every covariance type, and judge each.
 
@@ -116,6 +117,8 @@ def select(
         Of more rows than this a random sample of as many is used; a fifth of the rows is held out.
     n_threads
         Threads that share the rows; the choice does not depend on it.
+    deadline
+        Asked between EM passes: once it has passed, no more are taken.
 
     Raises
     ------
@@ -130,7 +133,7 @@ def select(
     fitted, held_out = _split(X, rng, max_rows)
     trials: list[Trial] = []
     for covariance_type in dict.fromkeys(covariance_types):
-        path = _path(fitted, sizes, covariance_type, rng, protection or Protection(), on_pass, n_threads)
+        path = _path(fitted, sizes, covariance_type, rng, protection or Protection(), on_pass, n_threads, deadline)
         trials += [_judge(found, fitted, held_out) for found in path][::-1]
     if not trials:
         raise FitError(
@@ -250,6 +253,7 @@ def _path(
     protection: Protection,
     on_pass: OnPass | None,
     n_threads: int,
+    deadline: Deadline | None,
 ) -> Iterator[Fit]:
     """Yield the fits of all sizes, the largest first; each starts from the one before with two components merged."""
     previous: MixtureParameters | None = None
@@ -267,10 +271,11 @@ def _path(
                     protection=protection,
                     on_pass=told,
                     n_threads=n_threads,
+                    deadline=deadline,
                 )
             else:
                 merged = merge_cheapest(previous)
-                found = run(merged, X, MAX_ITER, TOL, protection, on_pass=told, n_threads=n_threads)
+                found = run(merged, X, MAX_ITER, TOL, protection, on_pass=told, n_threads=n_threads, deadline=deadline)
         except FitError:
             # Fewer components, fitted afresh, may hold where these collapsed.
             previous = None

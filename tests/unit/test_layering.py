@@ -111,6 +111,7 @@ HOMES = {
     "sklearn": r"mixture/parametrised\.py",
     # An extra.
     "matplotlib": r"plots/.*",
+    "pyarrow": r"cli/_parquet\.py",
     # An extra.
     "fastavro": r"codecs/avro\.py",
     "msgspec": r".*",

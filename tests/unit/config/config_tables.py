@@ -16,6 +16,7 @@ WORDS = {
     "CalendarParts": "list of `hour`, `weekday`",
     "Committee": "`single`, or a list of members",
     "CovarianceType": "`full`, `tied`, `diag`, `spherical`", "MemberRefit": "whole number or mapping",
+    "Components": "whole number or mapping",
     "Emit": "`anomalies`, `all`, `incidents`",
 }  # fmt: skip
 
