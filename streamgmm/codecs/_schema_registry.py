@@ -140,9 +140,10 @@ class RegistryClient:
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 why = f"{type(error).__name__}: {error}"
-            if self._now() + pause > deadline:
+            left = deadline - self._now()
+            if left <= 0:
                 raise RetryableError(f"the schema registry at {_host(self._registry)} is away: {why}")
-            self._sleep(pause)
+            self._sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
 

@@ -1,0 +1,210 @@
+"""Avro payloads: framed and bare, by registry and by file; and what hostile bytes can do."""
+
+import datetime as dt
+import decimal
+import json
+import random
+import uuid
+
+import msgspec
+import numpy as np
+import pytest
+from avro_messages import avro_bytes, framed, running_registry
+from batches import record_batch
+
+from streamgmm.codecs import CodecSettings, Field, SchemaRegistry, Timestamp, _schema_registry
+from streamgmm.codecs.avro import _made, build
+from streamgmm.errors import ConfigError, RetryableError, StopError
+
+LOAD = {"type": "record", "name": "Load", "fields": [{"name": "one", "type": "float"}]}
+SCHEMA = {
+    "type": "record",
+    "name": "Vector",
+    "namespace": "test",
+    "fields": [
+        {"name": "a", "type": "double"},
+        {"name": "b", "type": ["null", "long"], "default": None},
+        {"name": "load", "type": ["null", LOAD]},
+        {"name": "mode", "type": {"type": "enum", "name": "Mode", "symbols": ["idle", "busy"]}},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}},
+        {"name": "id", "type": {"type": "string", "logicalType": "uuid"}},
+    ],
+}
+MOMENT = dt.datetime(2024, 5, 1, 12, tzinfo=dt.UTC)
+DATUM = {
+    "a": 1.5, "b": None, "load": {"one": 0.25}, "mode": "busy", "at": MOMENT, "price": decimal.Decimal("12.50"),
+    "id": uuid.UUID(int=7),
+}  # fmt: skip
+FIELDS = (Field("a", "a"), Field("b", "b"), Field("load", "load.one"), Field("price", "price"))
+SETTINGS = CodecSettings(FIELDS, Timestamp("at", "s"), ("mode", "id", "at"))
+
+
+@pytest.fixture
+def registry():
+    with running_registry() as running:
+        yield running
+
+
+def of(registry, **more):
+    return CodecSettings(
+        FIELDS, Timestamp("at", "s"), ("mode", "id", "at"), schema_registry=SchemaRegistry(registry.url, **more)
+    )
+
+
+def row(made, value):
+    found = made.decode(record_batch([value]))
+    return found.rejects[0] if found.rejects else found.X[0].tolist()
+
+
+def test_framed_records_are_read_by_the_schema_they_name(registry):
+    registry.put(7, SCHEMA)
+    made = build(of(registry))
+    assert registry.asked == []
+    found = made.decode(record_batch([framed(7, SCHEMA, DATUM)] * 3))
+    np.testing.assert_array_equal(found.X, [[1.5, np.nan, 0.25, 12.5]] * 3)
+    assert found.event_time.tolist() == [MOMENT.timestamp()] * 3
+    assert registry.asked == [("/schemas/ids/7", None)], "asked once"
+    assert made.passthrough(framed(7, SCHEMA, DATUM)) == {
+        "mode": "busy", "id": str(uuid.UUID(int=7)), "at": "2024-05-01T12:00:00Z",
+    }  # fmt: skip
+
+
+def test_an_evolved_schema_is_another_id(registry):
+    wider = SCHEMA | {"fields": [{"name": "new", "type": "string"}, *SCHEMA["fields"]]}
+    registry.put(1, SCHEMA)
+    registry.put(2, wider)
+    found = build(of(registry)).decode(
+        record_batch([framed(1, SCHEMA, DATUM), framed(2, wider, DATUM | {"new": "x"}), framed(1, SCHEMA, DATUM)])
+    )
+    assert found.X[:, 0].tolist() == [1.5] * 3
+
+
+def test_schemas_that_refer_to_others(registry):
+    outer = {"type": "record", "name": "Outer", "fields": [{"name": "load", "type": "Load"}]}
+    whole = {"type": "record", "name": "Outer", "fields": [{"name": "load", "type": LOAD}]}
+    registry.put(3, outer, references=[{"name": "Load", "subject": "load/value", "version": 2}])
+    registry.answers["/subjects/load%2Fvalue/versions/2"] = {"schema": json.dumps(LOAD), "id": 1, "version": 2}
+    settings = CodecSettings((Field("x", "load.one"),), schema_registry=SchemaRegistry(registry.url))
+    assert row(build(settings), framed(3, whole, {"load": {"one": 0.5}})) == [0.5]
+
+
+@pytest.mark.parametrize("framing", [True, False])
+def test_a_schema_from_a_file_needs_no_registry(framing):
+    made = build(CodecSettings(FIELDS, schema=json.dumps(SCHEMA), framed=framing))
+    value = framed(99, SCHEMA, DATUM) if framing else avro_bytes(SCHEMA, DATUM)
+    assert row(made, value)[0] == 1.5
+
+
+def test_what_is_wrong_with_the_bytes_is_said(registry):
+    registry.put(7, SCHEMA)
+    registry.put(8, {"type": "string"}, schemaType="PROTOBUF")
+    made = build(of(registry))
+    said = {
+        b'{"a": 1}': "is this JSON? Use codec json",
+        avro_bytes(SCHEMA, DATUM | {"a": 0.1}): "expected Confluent framing",
+        b"\0\0": "2 bytes, expected Confluent framing",
+        framed(7, SCHEMA, DATUM)[:-3]: "schema id 7: not of the Avro schema: it ends too soon",
+        framed(7, SCHEMA, DATUM) + b"12": "schema id 7: 2 bytes are left after the datum",
+        framed(8, SCHEMA, DATUM): "schema id 8 is of type PROTOBUF, not Avro",
+        framed(9, SCHEMA, DATUM): "schema id 9 is not in the schema registry",
+    }
+    for value, text in said.items():
+        reject = row(made, value)
+        assert (reject.reason, text in reject.detail) == ("decode", True), reject
+    bare = build(CodecSettings(FIELDS, schema=json.dumps(SCHEMA), framed=False))
+    assert "Set framing: confluent" in row(bare, framed(7, SCHEMA, DATUM)).detail
+
+
+def test_an_unknown_id_is_not_asked_for_again_at_once(registry):
+    made = build(of(registry))
+    for _ in range(5):
+        assert row(made, framed(9, SCHEMA, DATUM)).reason == "decode"
+    assert len(registry.asked) == 1
+
+
+def client(registry, **more):
+    pauses = []
+    clock = [0.0]
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    return _schema_registry.RegistryClient(SchemaRegistry(registry.url, **more), _made, lambda: clock[0], sleep), pauses
+
+
+def test_a_registry_that_stumbles_is_asked_again(registry):
+    registry.put(7, SCHEMA)
+    registry.failures = 3
+    asked, pauses = client(registry)
+    assert asked.schema(7)["name"] == "test.Vector"
+    assert pauses == [0.1, 0.2, 0.4]
+
+
+def test_a_registry_that_is_away_is_no_reject(registry):
+    registry.failures = 10**6
+    asked, pauses = client(registry, patience=5.0)
+    with pytest.raises(RetryableError, match="is away: it answers 503"):
+        asked.schema(7)
+    assert sum(pauses) == pytest.approx(5)
+    with pytest.raises(RetryableError, match="ConnectionRefused"):
+        build(CodecSettings(FIELDS, schema_registry=SchemaRegistry("http://127.0.0.1:1", patience=0.0))).decode(
+            record_batch([framed(7, SCHEMA, DATUM)])
+        )
+
+
+def test_credentials_are_sent_and_never_shown(registry):
+    registry.put(7, SCHEMA)
+    registry.proof = "Basic bWU6aHVudGVyMg=="  # me:hunter2
+    settings = of(registry, username="me", password="hunter2")
+    assert row(build(settings), framed(7, SCHEMA, DATUM))[0] == 1.5
+    assert "hunter2" not in repr(settings)
+    with pytest.raises(ConfigError, match="refuses us") as caught:
+        build(of(registry, username="me", password="hunter3")).decode(record_batch([framed(7, SCHEMA, DATUM)]))
+    assert "hunter3" not in str(caught.value)
+
+
+def test_what_answers_must_be_a_registry(registry):
+    registry.answers["/schemas/ids/7"] = b"<html>"
+    with pytest.raises(StopError, match="no schema registry"):
+        client(registry)[0].schema(7)
+
+
+NODE = {"type": "record", "name": "N", "fields": [{"name": "next", "type": ["null", "N"]}]}
+DANGEROUS = [
+    (NODE, "recursive"),
+    ({"type": "array", "items": "null"}, "without bytes"),
+    ({"type": "array", "items": {"type": "record", "name": "E", "fields": []}}, "without bytes"),
+    ({"type": "map", "values": {"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}}, "without bytes"),
+    ({"type": "record", "name": "R", "fields": [{"name": "x", "type": "Nobody"}]}, "cannot be used"),
+    ([1, 2], "cannot be used"),
+    (5, "cannot be used"),
+]
+
+
+@pytest.mark.parametrize(("schema", "said"), DANGEROUS)
+def test_schemas_that_hostile_bytes_could_abuse_are_refused(registry, schema, said):
+    with pytest.raises(ConfigError, match=said):
+        build(CodecSettings(FIELDS, schema=json.dumps(schema)))
+    registry.put(5, schema)
+    assert said in row(build(of(registry)), b"\0\0\0\0\x05" + b"\x02" * 1000).detail
+
+
+def test_a_name_used_twice_is_not_recursion():
+    schema = {"type": "record", "name": "P", "fields": [{"name": "x", "type": LOAD}, {"name": "y", "type": "Load"}]}
+    settings = CodecSettings((Field("x", "x.one"), Field("y", "y.one")), schema=json.dumps(schema), framed=False)
+    assert row(build(settings), avro_bytes(schema, {"x": {"one": 1}, "y": {"one": 2}})) == [1, 2]
+
+
+def test_mutated_bytes_are_rows_or_rejects():
+    rng = random.Random(5)
+    made = build(CodecSettings(FIELDS, Timestamp("at", "s"), ("mode", "id"), schema=json.dumps(SCHEMA), framed=False))
+    good = avro_bytes(SCHEMA, DATUM)
+    for _ in range(3000):
+        value = bytearray(good)
+        for _ in range(rng.randrange(1, 4)):
+            value[rng.randrange(len(value))] = rng.randrange(256)
+        found = made.decode(record_batch([bytes(value[: rng.randrange(1, len(value) + 1)])]))
+        assert len(found) + len(found.rejects) == 1
+        msgspec.json.encode(made.passthrough(bytes(value)))

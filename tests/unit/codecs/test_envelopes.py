@@ -1,0 +1,131 @@
+"""Rows inside the envelopes of Debezium, Telegraf and CloudEvents."""
+
+import base64
+import json
+import math
+
+import msgspec
+import pytest
+from batches import record_batch
+
+from streamgmm import registry
+from streamgmm.codecs import CodecSettings, Field, Timestamp
+
+FIELDS = (Field("a", "a"), Field("b", "b"))
+WRITERS = {"json": lambda value: json.dumps(value).encode(), "msgpack": msgspec.msgpack.encode}
+
+
+def decoded(payloads, unwrap, codec="json", **more):
+    made = registry.member("codecs", codec).build(CodecSettings(**({"fields": FIELDS} | more), unwrap=unwrap))
+    return made, made.decode(record_batch([WRITERS[codec](p) for p in payloads], timestamp=7000))
+
+
+ROW = {"id": 4, "a": 1.5, "b": 2}
+CHANGE = {"before": None, "after": ROW, "source": {"ts_ms": 3000, "table": "t"}, "op": "c", "ts_ms": 4000}
+
+
+@pytest.mark.parametrize("codec", sorted(WRITERS))
+@pytest.mark.parametrize("envelope", [CHANGE, {"schema": {"type": "struct"}, "payload": CHANGE}])
+def test_debezium_changes_are_the_row_after(codec, envelope):
+    made, found = decoded([envelope], "debezium", codec, passthrough=("id",))
+    assert found.X.tolist() == [[1.5, 2.0]]
+    assert found.event_time.tolist() == [3.0]
+    assert made.passthrough(WRITERS[codec](envelope)) == {"id": 4}
+
+
+def test_debezium_times_fall_back_to_the_connectors_and_the_records():
+    snapshot = CHANGE | {"source": {"ts_ms": 0}}
+    bare = {"after": ROW}
+    assert decoded([CHANGE, snapshot, bare], "debezium")[1].event_time.tolist() == [3.0, 4.0, 7.0]
+
+
+def test_a_deleted_row_is_a_tombstone():
+    _, found = decoded([CHANGE, CHANGE | {"after": None, "before": ROW, "op": "d"}], "debezium")
+    assert found.tombstones.tolist() == [1]
+    assert found.rejects == ()
+    assert found.record.tolist() == [0]
+
+
+METRIC = {"name": "cpu", "fields": {"a": 1, "b": 2.5}, "tags": {"host": "h1"}, "timestamp": 12}
+
+
+@pytest.mark.parametrize("codec", sorted(WRITERS))
+def test_telegraf_metrics_are_rows_by_themselves_or_in_a_batch(codec):
+    second = METRIC | {"fields": {"a": 3, "b": 4}, "timestamp": 13, "tags": {"host": "h2"}}
+    made, found = decoded([METRIC, {"metrics": [METRIC, second]}], "telegraf", codec, passthrough=("tags.host", "name"))
+    assert found.X.tolist() == [[1, 2.5], [1, 2.5], [3, 4]]
+    assert found.record.tolist() == [0, 1, 1]
+    assert found.row.tolist() == [0, 0, 1]
+    assert found.event_time.tolist() == [12, 12, 13]
+    batch = WRITERS[codec]({"metrics": [METRIC, second]})
+    assert made.passthrough(batch, 1) == {"tags.host": "h2", "name": "cpu"}
+    assert made.passthrough(batch, 2) == {}
+
+
+def test_a_tag_is_a_category_and_other_units_need_a_timestamp():
+    fields = (*FIELDS, Field("host", "tags.host", "category"))
+    _, found = decoded(
+        [METRIC | {"timestamp": 12_000}], "telegraf", fields=fields, timestamp=Timestamp("timestamp", "ms")
+    )
+    assert found.event_time.tolist() == [12]
+    assert found.X[0, 2] > 0
+    _, found = decoded([METRIC | {"timestamp": 10**18}], "telegraf")
+    assert "is its unit s?" in found.rejects[0].detail
+
+
+def test_one_bad_metric_leaves_its_siblings_alone():
+    odd = METRIC | {"fields": {"a": "x", "b": 1}}
+    infinite = METRIC | {"fields": {"a": 1e400, "b": 1}}
+    payload = json.dumps({"metrics": [METRIC, odd, METRIC]}).encode()
+    two = json.dumps({"metrics": [infinite, odd]}).encode()
+    made = registry.member("codecs", "json").build(CodecSettings(FIELDS, unwrap="telegraf"))
+    found = made.decode(record_batch([payload, two]))
+    assert list(zip(found.record.tolist(), found.row.tolist(), strict=True)) == [(0, 0), (0, 2)]
+    assert [(r.record, r.row, r.reason) for r in found.rejects] == [
+        (0, 1, "schema"),
+        (1, 0, "non_finite"),
+        (1, 1, "schema"),
+    ]
+    assert found.rejects[0].detail.startswith("row 1: field 'a' is a string")
+
+
+EVENT = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "time": "1970-01-01T00:00:05Z"}
+
+
+@pytest.mark.parametrize("codec", sorted(WRITERS))
+@pytest.mark.parametrize("how", ["data", "data_base64"])
+def test_cloud_events_carry_data_plain_or_as_bytes(codec, how):
+    data = ROW if how == "data" else base64.b64encode(WRITERS[codec](ROW)).decode()
+    _, found = decoded([EVENT | {how: data}], "cloudevents", codec)
+    assert found.X.tolist() == [[1.5, 2.0]]
+    assert found.event_time.tolist() == [5.0]
+
+
+@pytest.mark.parametrize(
+    ("unwrap", "payload", "reason", "said"),
+    [
+        ("debezium", ROW, "schema", "neither payload.after nor after"),
+        ("debezium", [1, 2], "schema", "the payload is an array, expected an envelope of debezium"),
+        ("debezium", {"after": 5}, "schema", "the payload is a number (5)"),
+        ("telegraf", ROW, "schema", "fields is null"),
+        ("telegraf", {"metrics": []}, "schema", "without metrics"),
+        ("telegraf", {"metrics": [METRIC, 3]}, "schema", "row 1: no Telegraf metric"),
+        ("cloudevents", ROW, "schema", "leave unwrap out"),
+        ("cloudevents", {"data_base64": "***"}, "decode", "not base64"),
+        ("cloudevents", {"data_base64": "YQ=="}, "decode", "not JSON"),
+        ("cloudevents", EVENT | {"data": ROW, "time": "noon"}, "schema", "RFC 3339"),
+    ],
+)
+def test_what_is_no_such_envelope_says_so(unwrap, payload, reason, said):
+    made, found = decoded([payload], unwrap)
+    assert [r.reason for r in found.rejects] == [reason]
+    assert said in found.rejects[0].detail
+    assert made.passthrough(json.dumps(payload).encode()) == {}
+
+
+def test_a_timestamp_of_ones_own_wins():
+    _, found = decoded([CHANGE | {"after": ROW | {"at": 9}}], "debezium", timestamp=Timestamp("at", "s"))
+    assert found.event_time.tolist() == [9]
+    _, found = decoded([CHANGE], "debezium", timestamp=Timestamp("at", "s"))
+    assert found.event_time.tolist() == [7], "the record's own, for what was asked for is not there"
+    assert not math.isnan(found.event_time[0])

@@ -1,0 +1,86 @@
+"""MessagePack payloads mean what the same JSON means."""
+
+import datetime as dt
+import json
+import math
+
+import msgspec
+import pytest
+from batches import record_batch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamgmm.codecs import CodecSettings, Field, Timestamp
+from streamgmm.codecs import json as json_codec
+from streamgmm.codecs.msgpack import build
+
+FIELDS = (Field("a", "a"), Field("load", "host.load.1m"), Field("s", "s", "category"))
+SETTINGS = CodecSettings(FIELDS, Timestamp("ts", "ms"), ("unit", "tags"))
+
+
+def one(value, settings=SETTINGS):
+    return build(settings).decode(record_batch([value], timestamp=1000))
+
+
+cells = st.one_of(st.none(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False), st.text(), st.booleans())
+payloads = st.one_of(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "a": cells, "s": cells, "ts": cells, "unit": cells, "host.load.1m": cells,
+            "host": st.one_of(cells, st.fixed_dictionaries({}, optional={"load.1m": cells, "load": cells})),
+        },
+    ),
+    st.lists(cells, max_size=4),
+    cells,
+)  # fmt: skip
+
+
+@given(payloads)
+def test_it_agrees_with_json(payload):
+    packed = one(msgspec.msgpack.encode(payload))
+    text = json_codec.build(SETTINGS).decode(record_batch([json.dumps(payload).encode()], timestamp=1000))
+    assert repr(packed.X.tolist()) == repr(text.X.tolist())
+    assert packed.event_time.tolist() == text.event_time.tolist()
+    assert [(r.reason, r.detail) for r in packed.rejects] == [(r.reason, r.detail) for r in text.rejects]
+    encoded = msgspec.msgpack.encode(payload)
+    assert build(SETTINGS).passthrough(encoded) == json_codec.build(SETTINGS).passthrough(json.dumps(payload).encode())
+
+
+def test_its_own_times_need_no_unit():
+    moment = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    found = one(msgspec.msgpack.encode({"a": 1, "s": "x", "ts": moment}))
+    assert found.event_time.tolist() == [moment.timestamp()]
+
+
+def test_single_floats_nan_and_infinity():
+    settings = CodecSettings((Field("a", "a"), Field("b", "b")))
+    nan, single = b"\xcb\x7f\xf8" + b"\0" * 6, b"\xca\x3f\xc0\0\0"
+    assert one(b"\x92" + single + nan, settings).X[0, 0] == 1.5
+    assert math.isnan(one(b"\x92" + single + nan, settings).X[0, 1])
+    assert one(b"\x92" + single + b"\xca\x7f\x80\0\0", settings).rejects[0].reason == "non_finite"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (b'{"a": 1}', "is this JSON? Use codec json"),
+        (b"\0\0\0\0\x01abc", "Confluent framing? Use codec avro"),
+        (b"", "not MessagePack"),
+        (b"\x91" * 100_000, "not MessagePack"),
+        (b"\xdf\xff\xff\xff\xff", "not MessagePack"),
+        (b"\x81\x81\x01\x02\x03", "not MessagePack"),
+    ],
+)
+def test_other_bytes_say_what_they_look_like(value, said):
+    found = one(value)
+    assert [r.reason for r in found.rejects] == ["decode"]
+    assert said in found.rejects[0].detail
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6))
+def test_any_bytes_are_a_row_or_a_reject(values):
+    found = build(SETTINGS).decode(record_batch(values))
+    assert sorted([*found.record.tolist(), *(r.record for r in found.rejects)]) == list(range(len(values)))
+    for value in values:
+        msgspec.json.encode(build(SETTINGS).passthrough(value))
