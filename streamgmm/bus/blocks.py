@@ -10,28 +10,22 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from kafka import codec, errors
+from kafka import errors
 
 from streamgmm.bus import record_kernels as columns
 from streamgmm.bus.damage import DamagedBatchError
+from streamgmm.bus.decompression import CODECS
 from streamgmm.bus.headers import HeaderColumn
 from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from streamgmm.records import Ints
 
 CODEC = 7
-# Bits of a batch's attributes → name, is it installed, decompress.
-CODECS: Mapping[int, tuple[str, Callable[[], bool], Callable[[bytes], bytes]]] = {
-    1: ("gzip", codec.has_gzip, codec.gzip_decode),
-    2: ("snappy", codec.has_snappy, codec.snappy_decode),
-    3: ("lz4", codec.has_lz4, codec.lz4_decode),
-    4: ("zstd", codec.has_zstd, codec.zstd_decode),
-}
 # All that has arrived: a fetch is taken whole, so that the next one can be asked for at once.
 EVERYTHING = 1 << 30
 
@@ -118,7 +112,7 @@ class Block:
         if not installed():
             raise errors.UnsupportedCodecError(f"the library for {name} is not installed")
         try:
-            return bytes(decode(self._data[row[columns.START] : row[columns.END]]))
+            return decode(self._data[row[columns.START] : row[columns.END]])
         except Exception as error:  # each library has its own
             raise self.damage(error) from error
 

@@ -18,7 +18,8 @@ from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchB
 from kafka.record.util import calc_crc32c
 
 from streamgmm.bus import record_kernels as columns
-from streamgmm.bus.blocks import CODECS, BlockCarry
+from streamgmm.bus.blocks import BlockCarry
+from streamgmm.bus.decompression import CODECS
 from streamgmm.bus.hook import CONTROL, TRANSACTIONAL, UNBOUNDED, BlockRecords
 from streamgmm.records import TopicPartition
 
