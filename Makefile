@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types chaos bench bench-mixture bench-stream clean
+.PHONY: help venv demo test lint types chaos fuzz bench bench-mixture bench-stream clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -29,6 +29,9 @@ types: $(VENV)/.dev ## mypy, strict
 
 chaos: $(VENV)/.test ## the long run: a daemon that is killed again and again
 	STREAMGMM_CHAOS=full $(BIN)/python -m pytest -m chaos tests/chaos $(ARGS)
+
+fuzz: $(VENV)/.test ## ten million hostile payloads and record batches, each before an unreadable page
+	STREAMGMM_FUZZ=10000000 $(BIN)/python -m pytest tests/property -k fuzz --timeout=0 $(ARGS)
 
 bench: $(VENV)/.test ## measurements, one after the other
 	@set -e; for file in $(filter-out tests/bench/bench_stream.py,$(wildcard tests/bench/*.py)); do echo "== $$file"; PYTHONPATH=. $(BIN)/python "$$file" $(ARGS); done

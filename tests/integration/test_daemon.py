@@ -123,6 +123,7 @@ def check_http(site, daemon, bad):
     assert metrics.total("model_version") == int(status["engine"]["version"].split(".")[0]) >= 1
     assert metrics.total("sink_records_total", sink="dead_letters") == len(bad)
     assert metrics.total("consumer_lag_records") == 0
+    assert metrics.total("block_hook_active") == 1
     assert status["rows"]["scored"] == metrics.total("rows_scored_total")
     assert status["engine"]["state"] == "serving"
     ends = {p["partition"]: p["next_offset"] for p in status["partitions"]}
