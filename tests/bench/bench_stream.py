@@ -28,8 +28,8 @@ import topics  # noqa: E402  # as above
 from streamgmm.compiled import load_kernels  # noqa: E402  # as above
 
 PARTS = ("costs", "latency", "profile")
-FULL = {"rounds": 3, "budget": 2.0, "seconds": 10, "profile": 10, "float32": 4_000_000, "json": 1_500_000}
-QUICK = {"rounds": 0, "budget": 0.0, "seconds": 5, "profile": 5, "float32": 1_500_000, "json": 600_000}
+FULL = {"rounds": 3, "budget": 2.0, "seconds": 10, "profile": 3, "float32": 4_000_000, "json": 1_500_000}
+QUICK = {"rounds": 1, "budget": 0.0, "seconds": 5, "profile": 1, "float32": 1_500_000, "json": 600_000}
 LIVE = (  # records a second offered, what is special, its `learning` section
     (1_000, "", {}),
     (5_000, "", {}),
@@ -44,7 +44,7 @@ def say(text):
     sys.stderr.write(f"{text}\n")
 
 
-def filled(servers, size):
+def filled(servers, size, quick):
     """Return the topics by what they hold."""
     kinds = {
         "float32": ("float32", size["float32"], 1, None),
@@ -52,6 +52,11 @@ def filled(servers, size):
         "matrices": ("float32", size["float32"] // topics.ROWS_PER_MATRIX, topics.ROWS_PER_MATRIX, None),
         "slow": ("float32", size["float32"] // 5, 1, topics.SLOW_ROWS_PER_SECOND),
     }
+    kinds |= {  # the calibration buffer of the target rate takes 100,000 scores
+        f"{name}-warm": (codec, 120_000, 1, rate) for name, (codec, _, _, rate) in kinds.items() if name != "matrices"
+    }
+    if quick:
+        kinds = {name: kind for name, kind in kinds.items() if not name.startswith("slow")}
     return {
         name: topics.fill(servers, name, codec, records, 1, rows, rate)
         for name, (codec, records, rows, rate) in kinds.items()
@@ -78,8 +83,8 @@ def profiles(run, size, _):
     found = {}
     for name in ("float32", "json"):
         topic = run.topics[name]
-        command = run.daemons.until_end(topic, daemon.BENCHED)(topic.records)
-        found[name] = shares.record(command, run.folder, size["profile"])
+        commands = (run.until_end(name, daemon.BENCHED)(topic.records) for _ in range(size["profile"]))
+        found[name] = shares.read("".join(shares.record(command, run.folder) for command in commands))
         say(f"{name}\n{shares.listing(found[name])}")
     return tables.shares(found)
 
@@ -95,7 +100,7 @@ def main():
     with tempfile.TemporaryDirectory() as place, brokers.apache("single", Path(place) / "kafka") as printed:
         folder, servers = Path(place), printed["BOOTSTRAP"]
         topics.create(servers, contenders.OUT)
-        held = filled(servers, size)
+        held = filled(servers, size, options.quick)
         say(f"{len(held)} topics after {time.monotonic() - begun:.0f} s")
         run = contenders.Bench(servers, folder, held)
         texts = [measures[part](run, size, options.quick) for part in options.parts.split(",")]

@@ -19,10 +19,12 @@ TARGET = 1e-4
 TRAINING_ROWS = 20_000
 BASELINES = ("kafka-python", "confluent", "quixstreams", "river")
 CEILINGS = ("raw", "confluent-only")
-# Records after which nothing happens for the first time any more: the daemon's calibration buffer takes 100,000 scores.
-SHORT = {"raw": 100_000, "confluent-only": 100_000, "confluent": 50_000, "kafka-python": 20_000, "quixstreams": 10_000}
-SHORT |= {"river": 2_000, "daemon": 150_000}
-ROUNDS = {"river": 1, "quixstreams": 2, "kafka-python": 2, "raw": 2, "confluent-only": 2}
+QUICKLY = ("kafka-python", "confluent", "raw")
+# Records of the shorter run, after which nothing happens for the first time any more.
+LONG = 10
+SHORT = {"raw": 100_000, "confluent-only": 100_000, "confluent": 100_000, "kafka-python": 30_000, "quixstreams": 20_000}
+SHORT |= {"river": 10_000, "daemon": 100_000, "slow": 20_000}
+EXPENSIVE = {"river": 1, "quixstreams": 2, "kafka-python": 2}  # how many rounds they take part in
 DAEMONS = {  # what it is called, its sections
     "daemon": BENCHED,
     "daemon, learning paused": BENCHED | {"learning": PAUSED},
@@ -39,15 +41,26 @@ class Bench:
     folder: Path
     topics: dict[str, Topic]
     daemons: Daemons = field(init=False)
+    _warm: dict[tuple[str, bool], Path] = field(default_factory=dict)
 
     def __post_init__(self):
         self.daemons = Daemons(self.servers, self.folder, OUT)
+
+    def until_end(self, where, sections):
+        """Return what makes the command of a daemon, warmed up on a smaller topic of the same kind, for n records."""
+        kind = "float32" if where == "matrices" else where
+        key = kind, "model" in sections
+        if key not in self._warm:
+            learning = {name: section for name, section in sections.items() if name != "learning"}
+            self._warm[key] = self.daemons.warmed(self.topics[f"{kind}-warm"], learning)
+        return self.daemons.until_end(self.topics[where], sections, self._warm[key])
 
 
 def contenders(bench, quick):
     """Return everybody, named (topic, who)."""
     model = trained(bench.folder / "model.npz")
-    chosen = [(t, who) for t in ("float32", "json") for who in (*BASELINES, *CEILINGS)] + [("matrices", "confluent")]
+    against = QUICKLY if quick else BASELINES + CEILINGS
+    chosen = [(t, who) for t in ("float32", "json") for who in against] + [("matrices", "confluent")]
     found = [baseline(bench, t, who, model) for t, who in chosen]
     streamed = [(t, who) for t in ("float32", "json") for who in list(DAEMONS)[: 2 if quick else 4]]
     streamed += [("matrices", "daemon")]
@@ -62,13 +75,17 @@ def baseline(bench, where, who, model):
         span = (str(topic.records - n), str(topic.records))
         return [str(HERE / "baselines.py"), who, topic.codec, bench.servers, topic.name, *span, str(model), OUT]
 
-    return Contender((where, who), topic, command, SHORT[who] // topic.rows_per_record, ROUNDS.get(who, 99))
+    short = SHORT[who] // topic.rows_per_record
+    if who in EXPENSIVE:
+        return Contender((where, who), topic, command, short, 4 * short, EXPENSIVE[who])
+    return Contender((where, who), topic, command, short, LONG * short)
 
 
 def streamgmm(bench, where, who):
     topic = bench.topics[where]
-    command = bench.daemons.until_end(topic, DAEMONS[who])
-    return Contender((where, who), topic, command, SHORT["daemon"] // topic.rows_per_record, 99)
+    command = bench.until_end(where, DAEMONS[who])
+    short = SHORT["slow" if where == "slow" else "daemon"] // topic.rows_per_record
+    return Contender((where, who), topic, command, short, LONG * short)
 
 
 def trained(path):

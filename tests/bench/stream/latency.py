@@ -7,19 +7,17 @@ produce call, which the daemon hands on as the anomaly's key.
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from confluent_kafka import Consumer, Producer, TopicPartition
-from processes import ENVIRONMENT, ROOT, cpu_seconds, peak_memory
+from daemon import counter, running, until
+from processes import cpu_seconds, peak_memory
 from topics import Stream, Topic, as_json, create, end
 
 PLANTED_PER_SECOND = 25.0
@@ -27,7 +25,6 @@ LEAST_SHARE = 0.001
 LEARNT_BEFORE = 15_000
 SETTLE = 4.0
 TICK = 0.001
-LISTENING = re.compile(rb"http listening on (http://\S+)")
 # A window of two seconds of the stream: refits come every few seconds instead of every few minutes.
 REFITTING = {"window": {"records": 1000, "span": "2s"}, "refit_every": {"records": 500}, "challenger_every": 1}
 
@@ -66,8 +63,8 @@ def measure(daemons, servers, number, rate, seconds, learning, folder):
         "learning": learning,
     }
     topic = Topic(name, "json", 1, end(servers, name), 0.0)
-    with _running(daemons.command(topic, sections, 0), folder / "live.log") as (daemon, address):
-        _until(lambda: _counter(address, "rows_scored_total") > 0.5 * LEARNT_BEFORE, 60)
+    with running(daemons.command(topic, sections, 0), folder / "live.log") as (daemon, address):
+        until(lambda: counter(address, "rows_scored_total") > 0.5 * LEARNT_BEFORE)
         with _watching(servers, out) as consumer:
             producer = _produce(servers, name, rate, int(rate * (SETTLE + seconds)), share, number)
             _watch(consumer, SETTLE)
@@ -89,44 +86,9 @@ def _produce(servers, name, *arguments):
     return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
-@contextmanager
-def _running(command, log):
-    with log.open("wb") as out:
-        daemon = subprocess.Popen(
-            [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT, cwd=ROOT
-        )
-    try:
-        _until(lambda: daemon.poll() is not None or LISTENING.search(log.read_bytes()), 60)
-        found = LISTENING.search(log.read_bytes())
-        if found is None:
-            raise RuntimeError(log.read_text(errors="replace")[-1000:])
-        yield daemon, found[1].decode()
-    finally:
-        daemon.terminate()
-        daemon.wait(60)
-
-
-def _until(holds, seconds):
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {seconds:g} s")
-        time.sleep(0.1)
-
-
 def _standing(daemon, address):
-    counters = {name: _counter(address, name) for name in ("rows_scored_total", "refits_total", "refreshes_total")}
+    counters = {name: counter(address, name) for name in ("rows_scored_total", "refits_total", "refreshes_total")}
     return counters | {"cpu": cpu_seconds(daemon), "clock": time.monotonic()}
-
-
-def _counter(address, name):
-    """Return a counter of the daemon, summed over its labels; 0 while it does not answer."""
-    try:
-        with urllib.request.urlopen(f"{address}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-    except (urllib.error.URLError, OSError):
-        return 0.0
-    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"streamgmm_{name}[ {{]", line))
 
 
 @contextmanager

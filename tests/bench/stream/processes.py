@@ -35,14 +35,15 @@ class Run:
 class Contender:
     """Something that reads the last n records of a topic: its name, the topic, and the command for n.
 
-    `short` is a run length at which everything that happens only once has happened.
+    `short` is a run length at which everything that happens only once has happened, `long` a first guess at the other.
     """
 
     name: str
     topic: object
     command: object
     short: int
-    rounds: int = 3
+    long: int
+    rounds: int = 99
 
 
 @dataclass
@@ -65,7 +66,9 @@ class Measured:
         return tuple(value / rows for value in (statistics.median(self.cpu), min(self.cpu), max(self.cpu)))
 
     def rows_per_second(self):
-        return self.contender.topic.rows_per_record / statistics.median(self.wall)
+        """Return the rows per second of the wall clock as text; a noisy machine may leave nothing to say."""
+        seconds = statistics.median(self.wall) / self.contender.topic.rows_per_record
+        return f"{1 / seconds:,.0f}" if seconds > 0 else "–"
 
 
 def run(command, log):
@@ -81,7 +84,10 @@ def run(command, log):
         process = subprocess.Popen(
             [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT, cwd=ROOT
         )
-        usage, rss = _wait(process, start + PATIENCE)
+        try:
+            usage, rss = _wait(process, start + PATIENCE)
+        finally:
+            process.kill()
     if process.returncode:
         last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
         raise BrokenRunError(f"{command}: {process.returncode}\n{last}")
@@ -117,11 +123,7 @@ def cpu_seconds(process):
 def longer(contender, budget, slope):
     """Return the run length that costs about `budget` CPU seconds more than the short one, by a first slope."""
     more = int(budget / max(slope.cpu_seconds, 1e-9))
-    return max(min(contender.topic.records, contender.short + more), first_look(contender))
-
-
-def first_look(contender):
-    return min(3 * contender.short, contender.topic.records)
+    return min(contender.topic.records, max(contender.short + more, contender.long // 2))
 
 
 def _slope(contender, short, long, log):
@@ -135,16 +137,15 @@ def _slope(contender, short, long, log):
 def measure(contenders, budget, rounds, folder, say):
     """Return what each contender costs, by name; rounds go through all of them, so that a slow minute hits everybody.
 
-    The first look only finds run lengths, unless it is all there is (no rounds).
+    The first round takes the guessed run lengths, the others what it says.
     """
-    log = folder / "contender.log"
-    looks = {c.name: _slope(c, c.short, first_look(c), log) for c in contenders}
     measured = {c.name: Measured(c) for c in contenders}
-    for turn, contender in itertools.product(range(max(rounds, 1)), contenders):
-        if turn >= contender.rounds:
-            continue
-        long = longer(contender, budget, looks[contender.name])
-        slope = _slope(contender, contender.short, long, log) if rounds else looks[contender.name]
-        measured[contender.name].add(slope)
-        say(f"{contender.name}: {1e6 * slope.cpu_seconds:.3f} µs CPU a record, {contender.short} to {long}")
+    long = {c.name: min(c.long, c.topic.records) for c in contenders}
+    for turn, contender in itertools.product(range(rounds), contenders):
+        if turn < contender.rounds:
+            slope = _slope(contender, contender.short, long[contender.name], folder / "contender.log")
+            measured[contender.name].add(slope)
+            say(f"{contender.name}: {1e6 * slope.cpu_seconds:.3f} µs CPU a record, to {long[contender.name]}")
+            if turn == 0:
+                long[contender.name] = longer(contender, budget, slope)
     return measured

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from processes import ENVIRONMENT, ROOT
+from daemon import running
 
 # The innermost frame whose file matches decides; of the patterns, the first. A kernel has no frame of its own: its time
 # stands on the line that calls it.
@@ -29,13 +28,15 @@ STAGES = (
         "telemetry and supervision",
     ),
 )
+RATE, SECONDS = "400", "20"
+# The main thread belongs to the start, or to the stop, unless it is in the loop.
+STARTED, LOOP = "streamgmm/__main__.py", "streamgmm/loop.py"
 ESSENTIAL = ("fetching bytes", "decompression", "compiled decoding", "scoring")
 # py-spy counts threads that only wait as busy where it cannot read their state.
 WAITING = re.compile(
     r"selectors\.py|^(Condition|Event|Semaphore)\.wait|threading\.py|queue\.py|^ThreadRunner\._work|^sleep|socketserver"
     r"|accept|^NetworkSelector\.(_select|select|wakeup)"
 )
-START, WARM_UP = 60.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -52,31 +53,14 @@ class Profile:
         return sum(self.stages[stage] for stage in ESSENTIAL) / max(1, self.samples)
 
 
-def record(command, folder, seconds, rate=250):
-    """Profile a daemon at full load and return what py-spy saw; the daemon is stopped afterwards."""
-    log, raw = folder / "profiled.log", folder / "profile.raw"
-    with log.open("wb") as out:
-        daemon = subprocess.Popen(
-            [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT, cwd=ROOT
-        )
-    try:
-        _until_started(daemon, log)
+def record(command, folder):
+    """Profile a daemon at full load from its start to the end of its topic and return py-spy's raw stacks."""
+    raw = folder / "profile.raw"
+    with running(command, folder / "profiled.log") as (daemon, _):
         spy = [str(Path(sys.executable).parent / "py-spy"), "record", "--format", "raw", "--function"]
-        spy += ["--rate", str(rate), "--duration", str(int(seconds)), "--output", str(raw), "--pid", str(daemon.pid)]
+        spy += ["--rate", RATE, "--duration", SECONDS, "--output", str(raw), "--pid", str(daemon.pid)]
         subprocess.run(spy, check=True, capture_output=True, text=True)
-    finally:
-        daemon.terminate()
-        daemon.wait(60)
-    return read(raw.read_text())
-
-
-def _until_started(daemon, log):
-    deadline = time.monotonic() + START
-    while b" started" not in log.read_bytes():
-        if daemon.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the daemon did not start: {log.read_text(errors='replace')[-1000:]}")
-        time.sleep(0.05)
-    time.sleep(WARM_UP)
+    return raw.read_text()
 
 
 def read(raw):
@@ -86,7 +70,8 @@ def read(raw):
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
         frames = stack.split(";")
-        if WAITING.search(frames[-1]):
+        starting = any(STARTED in frame for frame in frames) and not any(LOOP in frame for frame in frames)
+        if not stack or starting or WAITING.search(frames[-1]):
             continue
         n = int(count)
         samples += n
@@ -108,8 +93,8 @@ def stage_of(frames):
 def listing(profile, top=25):
     """Return the most expensive functions, by themselves and with what they call, as text."""
     lines = [f"{profile.samples} samples of busy threads", "  self  with callees  function"]
-    for counter in (profile.functions, profile.cumulative):
-        for function, _ in counter.most_common(top):
+    for by in (profile.functions, profile.cumulative):
+        for function, _ in by.most_common(top):
             alone, inclusive = profile.functions[function], profile.cumulative[function]
             lines.append(f"{100 * alone / profile.samples:5.1f}% {100 * inclusive / profile.samples:6.1f}%  {function}")
         lines.append("")

@@ -98,7 +98,7 @@ def fill(servers, name, codec, records, seed, rows_per_record=1, rows_per_second
     stream = Stream(seed)
     producer = Producer({"bootstrap.servers": servers, **FAST_BATCHES})
     # Text takes longer to make than to send: its rows come round again.
-    pool = _payloads(stream, codec, min(records, 200_000 // rows_per_record), rows_per_record)
+    pool = _payloads(stream, codec, min(records, 100_000 // rows_per_record), rows_per_record)
     begun = time.time() if rows_per_second is None else time.time() - records / rows_per_second
     for i in range(records):
         at = 0 if rows_per_second is None else int(1000 * (begun + i / rows_per_second))
