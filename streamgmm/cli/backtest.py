@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from streamgmm.records import ScoredBatch
+    from streamgmm.cli._files import Table
+    from streamgmm.records import Event, ScoredBatch
+    from streamgmm.stream_detector import StreamDetector
+
+# Rows between two looks at what the engine has to tell: how exactly a report can say when something happened.
+REPORT_BLOCK = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="scores, .npz: one entry per input row, in order")
     parser.add_argument("--warm-up", type=int, metavar="N", help="learn, and do not score, exactly the first N rows")
     parser.add_argument("--seed", type=int, help="instead of learning.seed")
+    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also draw scores, calibration and incidents")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,19 +34,56 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from streamgmm.cli._files import read_table
+    from streamgmm.errors import StopError
     from streamgmm.stream_detector import StreamDetector
 
+    if args.report is not None and not args.report.parent.is_dir():
+        raise StopError(f"{args.report}: there is no folder {args.report.parent}", hint="make it first")
     table = read_table(args.input)
     detector = StreamDetector.from_config(
-        args.config or {}, fields=table.fields, warm_up=args.warm_up, seed=args.seed, explain=False
+        args.config or {}, fields=table.fields, warm_up=args.warm_up, seed=args.seed, explain=args.report is not None
     )
     table = table.take(detector.features.inputs)
-    scored = detector.process(table.X, table.t)
+    scored, events = processed(detector, table, REPORT_BLOCK if args.report else max(1, len(table.X)))
     np.savez(args.output, allow_pickle=False, **columns(scored))
+    if args.report is not None:
+        write_report(args.report, args.input.name, detector, table, scored, events)
     flagged, n_scored = int(scored.is_anomaly.sum()), int((scored.status == 0).sum())
     share = f"{flagged / n_scored:.3%}" if n_scored else "nothing"
     print(f"{len(scored)} rows: {n_scored} scored, {flagged} flagged ({share}); scores in {args.output}")
     return 0
+
+
+def processed(detector: StreamDetector, table: Table, block: int) -> tuple[ScoredBatch, list[tuple[int, Event]]]:
+    """Return what is said of every row, and what happened, each with the rows seen by then; blocks change neither."""
+    from streamgmm.records import ScoredBatch
+
+    parts, events = [], []
+    for start in range(0, max(1, len(table.X)), block):
+        rows = slice(start, start + block)
+        parts.append(detector.process(table.X[rows], None if table.t is None else table.t[rows]))
+        events += [(start + len(parts[-1]), event) for event in detector.engine.events()]
+    return ScoredBatch.concatenate(parts), events
+
+
+def write_report(
+    path: Path, name: str, detector: StreamDetector, table: Table, scored: ScoredBatch, events: list[tuple[int, Event]]
+) -> None:
+    """Write the page.
+
+    Raises
+    ------
+    StopError
+        A place that cannot be written.
+    """
+    from streamgmm.errors import StopError
+    from streamgmm.plots.report import Run, report
+
+    run = Run(f"Backtest of {name}", scored, events, detector.engine.settings.target_rate, table.t, table.y)
+    try:
+        path.write_text(report(run), encoding="utf-8")
+    except OSError as error:
+        raise StopError(f"{path}: {error.strerror}") from error
 
 
 def columns(scored: ScoredBatch) -> dict[str, NDArray[Any]]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SCORED, WARMING_UP, MISSING = (STATUSES.index(s) for s in ("scored", "warming_up", "missing"))
 
+
 class Output:
     """The arrays of a ScoredBatch of n rows while they are being filled."""
 

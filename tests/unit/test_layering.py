@@ -54,7 +54,7 @@ MAY_IMPORT = {
         "snapshots",
         "stream_detector",
     },
-    "plots": {"errors", "mixture"},
+    "plots": {"engine.incidents", "errors", "mixture", "records"},
     # The library's face: its from_config reads the same file as the daemon.
     "stream_detector": {"assembly", "config", "detector", "engine", "errors", "features", "records", "refit"},
     "loop": {
