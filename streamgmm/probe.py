@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from streamgmm.bus.client import Connection
+    from streamgmm.codecs import Field
     from streamgmm.config import Config
+    from streamgmm.records import FeatureBatch
 
 SAMPLED = 3
+MOST_FIELDS = 40
 
 
 class Finding(NamedTuple):
@@ -146,14 +149,38 @@ def vectors(config: Config) -> Iterator[Finding]:
     if not values:
         yield Finding(True, "records", "none there yet")
         return
-    codec = wiring.codec(config)
-    decoded = codec.decode(_batch(values))
-    names = [field.name for field in codec.fields]
-    for row in decoded.X[:SAMPLED]:
-        shown = ", ".join(f"{name} {value:.6g}" for name, value in zip(names, row, strict=True))
-        yield Finding(True, "vector", shown)
+    try:
+        codec = wiring.codec(config)
+        decoded = codec.decode(_batch(values))
+    except StreamgmmError as error:
+        yield Finding(False, "codec", str(error), away=isinstance(error, RetryableError))
+        return
+    if len(decoded):
+        yield Finding(True, "vectors", table(decoded, codec.fields))
     for reject in decoded.rejects[:SAMPLED]:
         yield Finding(False, "record", f"would be rejected ({reject.reason}): {reject.detail}")
+    if len(decoded.tombstones):
+        yield Finding(True, "records", f"{len(decoded.tombstones)} without a row (deleted)")
+
+
+def table(decoded: FeatureBatch, fields: Sequence[Field]) -> str:
+    """Return the first vectors side by side, a line for each field."""
+    X = decoded.X[:SAMPLED]
+    lines = [(field.name, *(_cell(field, x) for x in X[:, j])) for j, field in enumerate(fields[:MOST_FIELDS])]
+    times = decoded.event_time[:SAMPLED]
+    if np.isfinite(times).any():
+        lines.append(("event time", *(str(np.datetime64(round(t * 1000), "ms")) if t == t else "-" for t in times)))  # noqa: PLR0124 - not NaN
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    shown = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    if len(fields) > MOST_FIELDS:
+        shown.append(f"and {len(fields) - MOST_FIELDS} more fields")
+    return f"the first {len(X)}" + "".join(f"\n        {line}" for line in shown)
+
+
+def _cell(field: Field, value: float) -> str:
+    if np.isnan(value):
+        return "missing"
+    return f"category {int(value):x}" if field.type == "category" else f"{value:.6g}"
 
 
 def _sample(config: Config) -> Sequence[bytes]:

@@ -107,7 +107,9 @@ class StreamDetector:
             settings = replace(settings, seed=seed)
         return cls(settings, columns, warm_up=warm_up, explain=explain)
 
-    def process(self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str] | None = None) -> ScoredBatch:
+    def process(
+        self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str | bytes | None] | None = None
+    ) -> ScoredBatch:
         """Score rows and learn from them.
 
         Parameters
@@ -116,8 +118,8 @@ class StreamDetector:
             NaN is missing.
         t : (n,), optional
             Event times, seconds since the epoch. Without them every row is learnt, whatever the rate.
-        keys : n strings, optional
-            Which entity each row belongs to: keeps the state of derived columns apart.
+        keys : n strings or bytes, optional
+            Which entity each row belongs to: keeps the state of derived columns apart. Rows of None share one.
 
         Returns
         -------
@@ -157,10 +159,12 @@ class StreamDetector:
         return self.engine.state.detector
 
 
-def _keys(keys: Sequence[str] | None, n: int) -> ByteColumn | None:
+def _keys(keys: Sequence[str | bytes | None] | None, n: int) -> ByteColumn | None:
     if keys is not None and len(keys) != n:
         raise DetectorError(f"there are {len(keys)} keys, but X has {n} rows", hint="one key per row")
-    return None if keys is None else ByteColumn.from_values([str(key).encode() for key in keys])
+    if keys is None:
+        return None
+    return ByteColumn.from_values([k if isinstance(k, bytes | None) else str(k).encode() for k in keys])
 
 
 def _times(t: ArrayLike | None, n: int) -> Floats:

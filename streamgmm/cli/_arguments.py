@@ -31,6 +31,20 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--input", type=Path, required=True, metavar="FILE", help=".npz, .csv or .jsonl")
 
 
+def add_past(parser: argparse.ArgumentParser) -> None:
+    """Declare where history comes from: a file, or the topics of the configuration's source."""
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--input", type=Path, metavar="FILE", help=".npz, .csv or .jsonl")
+    what.add_argument("--from-topic", action="store_true", help="the topics and the codec of the config")
+    parser.add_argument(
+        "--rows",
+        type=positive,
+        default=1_000_000,
+        metavar="N",
+        help="with --from-topic: the newest N records of each partition, the newest N rows of all (default: 1000000)",
+    )
+
+
 def add_config(parser: argparse.ArgumentParser, use: str = "") -> None:
     """Declare the configuration, which may be absent."""
     parser.add_argument("-c", "--config", type=Path, help=f"YAML{use}; the defaults serve without it")

@@ -104,10 +104,14 @@ def _shortened(names: tuple[str, ...], most: int = 8) -> str:
 
 def absent_files(config: Config) -> Iterator[tuple[str, Path]]:
     """Yield every certificate and secret that is named but not there: another machine may well have it."""
-    sections = {"source": config.source, **{f"sinks[{i}]": sink for i, sink in enumerate(config.sinks)}}
-    for key, section in {**sections, "dead_letters": config.dead_letters}.items():
-        security = getattr(section, "security", None)
-        for name in type(security).model_fields if security is not None else ():
-            path = getattr(security, name)
+    sections: dict[str, object] = {"source": config.source, "dead_letters": config.dead_letters}
+    sections |= {f"sinks[{i}]": sink for i, sink in enumerate(config.sinks)}
+    places: dict[str, object] = {
+        f"{key}.security": getattr(section, "security", None) for key, section in sections.items()
+    }
+    places |= {"codec": config.codec, "codec.schema_registry": getattr(config.codec, "schema_registry", None)}
+    for key, place in places.items():
+        for name in getattr(type(place), "model_fields", {}):
+            path = getattr(place, name)
             if name.endswith("_file") and path is not None and not path.exists():
-                yield f"{key}.security.{name}", path
+                yield f"{key}.{name}", path

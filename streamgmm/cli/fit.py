@@ -1,27 +1,31 @@
-"""Fit a detector from a file of history and write a snapshot that `run` continues from.
+"""Fit a detector from a file of history, or from what a topic holds, and write a snapshot that `run` continues from.
 
+`--from-topic` reads from the beginning of the topics to the end they have now, joins no group and commits nothing.
 The rows are taken as the warm-up of a daemon: the newest of them fill the window, the fit and its calibration are
 those of the engine's first fit. What the daemon must share with it is the codec (its type and fields) and the features.
 """
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from streamgmm.cli._arguments import add_config, add_input, read_config
+from streamgmm.cli._arguments import add_config, add_past, read_config
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from streamgmm.cli._progress import Progress
+    from streamgmm.config import Config
+    from streamgmm.records import Floats
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_input(parser)
+    add_past(parser)
     add_config(parser)
     parser.add_argument(
         "--output",
@@ -34,28 +38,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, save, and say what was made."""
-    from streamgmm.cli._files import read_table
     from streamgmm.cli._progress import Progress
     from streamgmm.offline import history
     from streamgmm.offline.model import new_store
 
     config = read_config(args.config)
-    table = read_table(args.input)
-    table = table.take(history.inputs(config, table.fields))
-    store = new_store(args.output or config.state.dir)
-    with store.lock():
-        with Progress() as progress:
+    with Progress() as progress:
+        past = _of_topic(config, args.rows, progress) if args.from_topic else _of_file(config, args.input)
+        store = new_store(args.output or config.state.dir)
+        with store.lock():
             shown = _shown(progress, len(config.committee))
-            fitted = history.fit(config, table.fields, table.X, table.t, on_pass=shown)
-        name = store.save(fitted.snapshot(datetime.now(UTC).isoformat()))
+            fitted = history.fit(
+                config, past.fields, past.X, past.t, on_pass=shown, keys=past.keys, coded=args.from_topic
+            )
+            name = store.save(fitted.snapshot(datetime.now(UTC).isoformat()))
+    n = len(past.X)
     state, used = fitted.state, len(fitted.state.window)
-    print(f"{store.directory}: snapshot {name}, fitted to {used} of {len(table.X)} rows")
-    if used < len(table.X):
+    print(f"{store.directory}: snapshot {name}, fitted to {used} of {n} rows")
+    if used < n:
         longest = max(member.window for member in config.committee.values())
         print(f"  the newest {longest} at most (the longest window of a member)")
     scores, rate = len(state.calibration.recent), config.detection.target_rate
     print(f"  calibrated by {scores} scores; a target rate of {rate:g} wants {1 / rate:.0f}")
     return 0
+
+
+class _Past(NamedTuple):
+    """Rows to fit to."""
+
+    fields: tuple[str, ...]
+    X: Floats
+    t: Floats | None
+    keys: tuple[bytes | None, ...] | None = None
+
+
+def _of_file(config: Config, path: Path) -> _Past:
+    from streamgmm.cli._files import read_table
+    from streamgmm.offline import history
+
+    table = read_table(path)
+    table = table.take(history.inputs(config, table.fields))
+    return _Past(table.fields, table.X, table.t)
+
+
+def _of_topic(config: Config, most: int, progress: Progress) -> _Past:
+    from streamgmm import backlog
+
+    past = backlog.read(config, most, lambda share, rows: progress.show(share, f"{rows} rows read"))
+    for reason, count in sorted(past.rejected.items()):
+        print(f"{count} of {past.records} records left out: {reason}", file=sys.stderr)
+    return _Past(() if config.codec is None else config.codec.names, past.X, past.t, past.keys)
 
 
 def _shown(progress: Progress, members: int) -> Callable[[int, float], None]:

@@ -83,7 +83,14 @@ def identity(config: Config, fields: Sequence[str], columns: Sequence[str]) -> c
 
 
 def fit(
-    config: Config, fields: Sequence[str], X: Floats, t: Floats | None = None, on_pass: OnPass | None = None
+    config: Config,
+    fields: Sequence[str],
+    X: Floats,
+    t: Floats | None = None,
+    on_pass: OnPass | None = None,
+    *,
+    keys: Sequence[bytes | None] | None = None,
+    coded: bool = False,
 ) -> Fitted:
     """Fit as the engine does at its start, once, after the last row.
 
@@ -95,19 +102,24 @@ def fit(
         (n, len(fields)), in the order of the stream; NaN is missing.
     t
         (n,) event times, seconds.
+    keys
+        The n keys that keep the state of derived columns apart.
+    coded
+        The rows come from the configuration's codec: categories among them are its numbers.
 
     Raises
     ------
     StopError
-        Too few complete rows, or a category among the fields.
+        Too few complete rows, or a category among the fields of a table.
     FitError
         The fit collapsed.
     """
-    columns = assembly.pipeline(config, inputs(config, fields))
-    settings = replace(assembly.engine_settings(config, columns.names), refit_deadline=math.inf)
+    columns = assembly.pipeline(config, fields if coded else inputs(config, fields))
+    categories = assembly.categories(config) if coded else ()
+    settings = replace(assembly.engine_settings(config, columns.names, categories), refit_deadline=math.inf)
     _enough(X)
     detector = StreamDetector(settings, columns, warm_up=len(X), explain=False, on_pass=on_pass)
-    detector.process(X, t)
+    detector.process(X, t, keys)
     state = detector.engine.state
     if state.detector is None:
         said = [str(event.fields["message"]) for event in detector.engine.events() if "message" in event.fields]

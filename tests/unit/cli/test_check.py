@@ -4,14 +4,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from streamgmm import cli, probe
 from streamgmm.bus import check as bus_check
 from streamgmm.bus import client
+from streamgmm.cli.check import absent_files
+from streamgmm.codecs import Field
 from streamgmm.config import parse
 from streamgmm.errors import ConfigError, RetryableError
 from streamgmm.probe import Finding, findings
+from streamgmm.records import FeatureBatch
 
 ROOT = Path(__file__).parents[3]
 MINIMAL = ROOT / "config" / "minimal.yaml"
@@ -98,8 +102,7 @@ print(*sorted({{name.partition(".")[0] for name in sys.modules}}))
 def test_a_file_source_is_read_and_decoded(tmp_path):
     found = list(findings(parse(file_config(tmp_path, ROWS))))
     assert all(finding.ok for finding in found), found
-    assert Finding(True, "vector", "a 1, b 2") in found
-    assert Finding(True, "vector", "a 3.5, b nan") in found
+    assert Finding(True, "vectors", "the first 2\n        a  1  3.5\n        b  2  missing") in found
     assert not (tmp_path / "state").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl"}
 
@@ -171,13 +174,15 @@ def test_outputs_on_the_source_s_brokers_are_asked_with_it(monkeypatch):
 
 def test_first_vectors_of_a_topic_are_shown(monkeypatch):
     Brokers(monkeypatch, values=[row.encode() for row in ROWS])
-    assert list(findings(parse(kafka_config())))[-1] == Finding(True, "vector", "a 3.5, b nan")
+    assert list(findings(parse(kafka_config())))[-1] == Finding(
+        True, "vectors", "the first 2\n        a  1  3.5\n        b  2  missing"
+    )
 
 
 @pytest.mark.parametrize(("missing", "shown"), [("topic anomalies", True), ("topic b", False)])
 def test_vectors_are_shown_unless_the_source_is_what_is_missing(monkeypatch, missing, shown):
     Brokers(monkeypatch, finding=bus_check.Finding(False, missing, "does not exist"), values=[ROWS[0].encode()])
-    assert any(finding.what == "vector" for finding in findings(parse(kafka_config()))) == shown
+    assert any(finding.what == "vectors" for finding in findings(parse(kafka_config()))) == shown
 
 
 @pytest.mark.parametrize(
@@ -205,6 +210,8 @@ def test_nobody_listens(tmp_path, free_port):
     path = written(tmp_path / "config.yaml", json.dumps(config))
     code = f"""
 from streamgmm.bus import client
+from streamgmm.cli.check import absent_files
+from streamgmm.codecs import Field
 from streamgmm.cli import main
 client.CONNECT_SECONDS = 0.5
 raise SystemExit(main(["check", "--online", "-c", {path!r}]))
@@ -229,3 +236,29 @@ def test_a_secret_that_cannot_be_read_is_a_config_error(tmp_path, capsys):
     assert cli.main(["check", "-c", path]) == 0
     assert cli.main(["check", "--online", "-c", path]) == 78
     assert f"source.security.password_file: cannot read {tmp_path}/none: No such file" in capsys.readouterr().err
+
+
+def test_categories_times_and_many_fields_are_told_in_the_table():
+    fields = (Field("mode", "mode", "category"), *(Field(f"x{i}", f"x{i}") for i in range(50)))
+    X = np.array([[255.0, *range(50)], [np.nan, *range(50)]])
+    decoded = FeatureBatch(X, np.arange(2), np.zeros(2, dtype=np.int64), np.array([0.5, np.nan]))
+    lines = probe.table(decoded, fields).splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["the", "first", "2"], ["mode", "category", "ff", "missing"], ["x0", "0", "0"],
+    ]  # fmt: skip
+    assert lines[-2].split() == ["event", "time", "1970-01-01T00:00:00.500", "-"]
+    assert lines[-1].strip() == "and 11 more fields"
+
+
+def test_a_registry_that_is_away_is_told(monkeypatch):
+    Brokers(monkeypatch, values=[b"\0\0\0\0\1abc"])
+    avro = {"type": "avro", "fields": ["a"], "schema_registry": {"url": "http://127.0.0.1:1", "patience": 0.001}}
+    found = list(findings(parse(kafka_config() | {"codec": avro})))[-1]
+    assert (found.ok, found.what, found.away) == (False, "codec", True)
+    assert "the schema registry at 127.0.0.1:1 is away" in found.detail
+
+
+def test_files_of_the_codec_that_are_not_here_are_told(tmp_path):
+    avro = {"type": "avro", "fields": ["a"], "schema_file": str(tmp_path / "x.avsc")}
+    config = parse(kafka_config() | {"codec": avro})
+    assert list(absent_files(config)) == [("codec.schema_file", tmp_path / "x.avsc")]
