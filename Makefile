@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types chaos fuzz bench bench-mixture bench-stream clean
+.PHONY: help venv demo test lint types chaos fuzz bench bench-mixture bench-stream quality clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -41,6 +41,9 @@ bench-stream: $(VENV)/bench/.bench ## the daemon against what users would write,
 
 bench-mixture: $(VENV)/.test ## the mixture against scikit-learn (ARGS="--write" for docs/benchmarks.md, "--quick" for a few points)
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_mixture.py $(ARGS)
+
+quality: $(VENV)/.test ## rank the detector among its peers on labelled streams (QUALITY=harness.py, ARGS="--sets a,b" for some)
+	$(BIN)/python tests/bench/quality/board.py $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
