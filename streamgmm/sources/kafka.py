@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 LOOK_UP_SECONDS = 5.0
 # A heartbeat is due three times in a session, but no more often than Kafka's default.
 MAX_HEARTBEAT_MS = 3000
+# Rebalances wait for a poll of the consumer, and a fetch may last for many turns of the loop.
+LONGEST_SILENCE = 0.25
 # Larger than Kafka's default: a fetch costs much the same whatever it brings.
 PARTITION_FETCH_BYTES = 4 << 20
 
@@ -109,6 +111,7 @@ class KafkaSource:
         self._ends: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, int] = {}
         self._paused = False
+        self._fetched_at = now()
         self.hooked = False
         self.corrupt_skipped: Counter[TopicPartition] = Counter()
 
@@ -182,6 +185,8 @@ class KafkaSource:
             return RecordBatch.empty()
         if self._paused or not self._carry:
             self._fetch(timeout)
+        elif self._now() - self._fetched_at >= LONGEST_SILENCE:
+            self._show_up()
         members = self._group()
         self._settle(members)
         owned = members.owned()
@@ -208,8 +213,17 @@ class KafkaSource:
             raise StopError("the Kafka source was not started")
         return self._members
 
+    def _show_up(self) -> None:
+        """Poll the consumer for the group's sake, while what it fetched last is not used up, and take nothing more."""
+        self._consumer.pause(*self._consumer.assignment())
+        try:
+            self._fetch(0.0)
+        finally:
+            self._consumer.resume(*kafkas(self._group().owned()))
+
     def _fetch(self, timeout: float) -> None:
         """Poll the consumer: rebalances happen in here, and what is no longer ours is dropped."""
+        self._fetched_at = self._now()
         wanted = self._carry.wanted(self._settings.batch_rows, self._settings.batch_bytes)
         fetched: Mapping[object, list[Any]] = {}
         finish_join(self._consumer)

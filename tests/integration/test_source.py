@@ -365,6 +365,40 @@ def test_pausing_hands_out_nothing_and_stays_in_the_group(kafka, make_topic, pro
     assert [e.event for e in source.rebalances()] == ["assigned"]
 
 
+def test_a_fetch_that_lasts_for_many_polls_does_not_cost_the_membership(kafka, make_topic, produce, sources, group):
+    topic = make_topic()
+    produce(topic, numbers(120), linger_ms=200)
+    limits = {"session_timeout_ms": 2000, "max_poll_interval_ms": 2000, "batch_rows": 3}
+    source = sources(kafka.connection, topic, group, **limits)
+    rows, events = [], []
+
+    def turn():
+        rows.extend(read_some(source))
+        events.extend(source.rebalances())
+        time.sleep(0.1)  # a loop that has much to do with each batch
+
+    wait_until(lambda: len(rows) == 120, meanwhile=turn)
+    store(source, {TopicPartition(topic, 0): 120})
+    assert [offset for offset, _ in rows] == list(range(120))
+    assert [e.event for e in (*events, *source.rebalances())] == ["assigned"]
+
+
+def test_a_fetch_that_lasts_for_many_polls_does_not_hold_up_a_rebalance(kafka, make_topic, produce, sources, group):
+    topic = make_topic(2)
+    produce(topic, numbers(2000), partitions=[0] * 1000 + [1] * 1000)
+    busy = sources(kafka.connection, topic, group, batch_rows=2)
+    rows, _ = read(busy, 2)
+    other = sources(kafka.connection, topic, group)
+
+    def turn():
+        rows.extend(read_some(busy))
+        other.poll(0.02)
+
+    wait_until(lambda: len(other.lag()) == 1, meanwhile=turn, seconds=20)
+    assert len(rows) < 1500
+    wait_until(lambda: len(busy.lag()) == 1, meanwhile=turn, seconds=20)
+
+
 def test_partitions_that_come_while_paused_wait_as_well(kafka, make_topic, produce, sources, group):
     topic = make_topic(2)
     produce(topic, numbers(20), partitions=[0, 1] * 10)
