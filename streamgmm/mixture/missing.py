@@ -13,8 +13,9 @@ from streamgmm.mixture.statistics import SufficientStats
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamgmm.mixture.parameters import MixtureParameters
+    from streamgmm.mixture.parameters import MixtureParameters, Packed
 
+    Marginals = dict[bytes, Packed]
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
     Flags = NDArray[np.bool_]
@@ -27,25 +28,28 @@ MISSING_SHARE = 0.4
 MOST_INFLATION = 1e5
 
 
-def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False) -> Floats:
+def log_density(params: MixtureParameters, X: Floats, marginals: Marginals, *, invariant: bool = False) -> Floats:
     """Return the log-density of rows (n, n_features), some of which are not finite; ±Inf gives −inf.
 
-    `invariant` as in `scoring.log_density`.
+    `marginals` keeps the marginal mixtures of this `params` for the next rows, by what is missing; `invariant` as in
+    `scoring.log_density`.
     """
     absent, counts, _ = _observed(X)
     if (counts > 0).all():
         by_pattern = not invariant and params.covariance_type in {"full", "tied"}
-        return _by_group(params, X, absent, counts) if by_pattern else _sums(_joint(params, X, absent, counts))
+        return (
+            _by_group(params, X, absent, counts, marginals) if by_pattern else _sums(_joint(params, X, absent, counts))
+        )
     complete, rest = np.flatnonzero(counts == 0), np.flatnonzero(counts > 0)
     out, found = np.full(len(X), -np.inf), np.empty(len(complete))
     kernels.score(params.packed.kind, X[complete], *params.packed[1:], found)
     out[complete] = found
     if rest.size:
-        out[rest] = log_density(params, X[rest], invariant=invariant)
+        out[rest] = log_density(params, X[rest], marginals, invariant=invariant)
     return out
 
 
-def _by_group(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints) -> Floats:
+def _by_group(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints, marginals: Marginals) -> Floats:
     """Score large groups of rows that miss the same features by a marginal mixture, the other rows one by one."""
     order, starts = group(absent)
     sizes = np.diff(starts)
@@ -55,7 +59,10 @@ def _by_group(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints)
     out = np.empty(len(X))
     for g in np.flatnonzero(large):
         rows = order[starts[g] : starts[g + 1]]
-        out[rows] = _log_density_of_group(params, X, rows, np.flatnonzero(~absent[rows[0]]))
+        observed, key = np.flatnonzero(~absent[rows[0]]), absent[rows[0]].tobytes()
+        if observed.size and key not in marginals:
+            marginals[key] = params.marginal(observed).packed
+        out[rows] = _log_density_of_group(marginals[key], X, rows, observed) if observed.size else 0.0
     rest = order[np.repeat(~large, sizes)]
     if rest.size:
         out[rest] = _sums(_joint(params, X[rest], absent[rest], counts[rest]))
@@ -68,13 +75,11 @@ def _sums(joint: Floats) -> Floats:
     return out
 
 
-def _log_density_of_group(params: MixtureParameters, X: Floats, rows: Ints, observed: Ints) -> Floats:
+def _log_density_of_group(marginal: Packed, X: Floats, rows: Ints, observed: Ints) -> Floats:
     """Score rows that miss the same features by the marginal mixture of all others."""
-    out, part = np.zeros(len(rows)), np.empty((len(rows), len(observed)))
-    if observed.size:
-        missing_kernels.gather(X, rows, observed, part)
-        packed = params.marginal(observed).packed
-        kernels.score(packed.kind, part, *packed[1:], out)
+    out, part = np.empty(len(rows)), np.empty((len(rows), len(observed)))
+    missing_kernels.gather(X, rows, observed, part)
+    kernels.score(marginal.kind, part, *marginal[1:], out)
     return out
 
 
@@ -123,8 +128,7 @@ def group(absent: Flags) -> tuple[Ints, Ints]:
 
 def mirrored(lower: Floats) -> Floats:
     """Return symmetric matrices (…, d, d) from their lower triangles."""
-    lower = np.tril(lower)
-    return lower + np.swapaxes(np.tril(lower, -1), -1, -2)
+    return np.where(np.tri(lower.shape[-1], dtype=bool), lower, np.swapaxes(lower, -1, -2))
 
 
 def joint(params: MixtureParameters, X: Floats) -> Floats:

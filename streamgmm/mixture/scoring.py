@@ -8,6 +8,7 @@ import numpy as np
 
 from streamgmm.errors import DetectorError
 from streamgmm.mixture import few_kernels, kernels, missing
+from streamgmm.mixture.parameters import Packed
 from streamgmm.mixture.parts import over_parts
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
     if len(X) < FEW_ROWS and not invariant and np.isfinite(X).all():
         _score_few(params, X, out)
         return out
-    packed = params.packed
+    packed, marginals = params.packed, dict[bytes, Packed]()
 
     def score(rows: slice) -> None:
         part = X[rows]
@@ -44,7 +45,7 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
         if check != check:  # noqa: PLR0124  # the quickest test for NaN
             # Blocks with a row that is not finite were left out.
             left = np.flatnonzero(np.isnan(found))
-            found[left] = missing.log_density(params, part[left], invariant=invariant)
+            found[left] = missing.log_density(params, part[left], marginals, invariant=invariant)
 
     over_parts(score, len(X), n_threads)
     return out

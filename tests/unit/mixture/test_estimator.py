@@ -7,11 +7,9 @@ import textwrap
 import numpy as np
 import pytest
 from mixtures import TYPES, draw, random_mixture, with_holes
-from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture as Theirs
 
 from streamgmm import GaussianMixture
-from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.scoring import log_density
 
 
@@ -102,19 +100,6 @@ def test_a_generator_is_a_random_state(rng, truth):
     np.testing.assert_array_equal(one.means_, two.means_)
 
 
-def test_k_means_is_the_limit_of_a_small_common_variance(rng):
-    """Spherical components of equal weight and vanishing variance assign as k-means does."""
-    X = rng.normal(size=(500, 2)) + 4.0 * rng.integers(0, 3, size=(500, 1))
-    means = KMeans(3, n_init=1, random_state=0).fit(X)
-    mixture = MixtureParameters.from_covariances(
-        np.full(3, 1 / 3), means.cluster_centers_, np.full(3, 1e-8), "spherical"
-    )
-    model = GaussianMixture(3, covariance_type="spherical")
-    model._set_parameters((mixture.weights, mixture.means, mixture.covariances, mixture.precisions_cholesky))
-    np.testing.assert_array_equal(model.predict(X), means.labels_)
-    assert set(np.unique(model.predict_proba(X))) == {0.0, 1.0}
-
-
 def test_scikit_learn_is_not_needed():
     program = textwrap.dedent("""
         import sys
@@ -131,30 +116,3 @@ def test_scikit_learn_is_not_needed():
         assert not any(name.startswith("sklearn.") for name in sys.modules)
     """)
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-
-
-def test_a_second_process_compiles_nothing(tmp_path):
-    """The cache serves a fresh process whole, also where the source cannot be written to."""
-    program = textwrap.dedent("""
-        import numpy as np
-        from numba.core.dispatcher import Dispatcher
-        from streamgmm import GaussianMixture
-        from streamgmm.mixture import em_kernels, few_kernels, kernels, missing_kernels, seeding_kernels
-        X = np.random.default_rng(0).normal(size=(60, 2))
-        X[3, 1] = np.nan
-        for kind in ("full", "tied", "diag", "spherical"):
-            GaussianMixture(2, covariance_type=kind).fit(X).score_samples(X)
-        modules = (kernels, em_kernels, few_kernels, missing_kernels, seeding_kernels)
-        found = {v for m in modules for v in vars(m).values() if isinstance(v, Dispatcher) and not v._can_compile}
-        print(*(sum(sum(getattr(k.stats, what).values()) for k in found) for what in ("cache_hits", "cache_misses")))
-    """)
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PATH": ""}
-
-    def hits_and_misses():
-        command = [sys.executable, "-W", "ignore", "-c", program]
-        done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-        return [int(word) for word in done.stdout.split()]
-
-    first, second = hits_and_misses(), hits_and_misses()
-    assert first[1] > 10
-    assert second == [first[1], 0]
