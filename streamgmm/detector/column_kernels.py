@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba.core import types
 
+from streamgmm.mixture import simd_kernels as simd
 from streamgmm.mixture.kernels import ROWS
-from streamgmm.mixture.simd_kernels import kernel
+from streamgmm.mixture.simd_kernels import WIDTH, div, kernel, load, splat, store, sub
 
 _1D, _2D = types.float64[::1], types.float64[:, ::1]
 _INTS = types.intp[::1]
@@ -19,12 +22,54 @@ _INTS = types.intp[::1]
 def scale_and_clip(X, location, scale, clip, z):
     """Write (x − location) / scale, at most ±clip; NaN stays NaN."""
     n, d = X.shape
-    for i in range(n):
-        for j in range(d):
-            v = (X[i, j] - location[j]) / scale[j]
+    flat, out = X.reshape(-1), z.reshape(-1)
+    most, least, whole = splat(clip), splat(-clip), d - d % WIDTH
+    for j in range(0, whole, WIDTH):
+        centre, width = load(location, j), load(scale, j)
+        for i in range(j, n * d, d):
+            store(out, i, simd.clipped(div(sub(load(flat, i), centre), width), least, most))
+    for j in range(whole, d):
+        for i in range(j, n * d, d):
+            v = (flat[i] - location[j]) / scale[j]
             # Comparisons that a NaN fails leave it as it is; min and max would not.
             v = clip if v > clip else v  # noqa: FURB136  # as above
-            z[i, j] = -clip if v < -clip else v  # noqa: FURB136  # as above
+            out[i] = -clip if v < -clip else v  # noqa: FURB136  # as above
+
+
+@kernel(types.void(ROWS, _1D, _1D, _1D, _1D))
+def moments(X, mean, deviation, low, high):
+    """Write mean, standard deviation, least and greatest value of each column; NaN is no value, of none all are 0.
+
+    Squares are summed about a first mean, and the rest of that mean taken off: offsets cost no digits.
+    """
+    n, d = X.shape
+    count, rest = np.zeros(d), np.zeros(d)
+    mean[:], deviation[:] = 0.0, 0.0
+    low[:], high[:] = np.inf, -np.inf
+    for i in range(n):
+        for j in range(d):
+            x = X[i, j]
+            seen = x == x  # noqa: PLR0124  # false for NaN
+            count[j] += 1.0 if seen else 0.0
+            mean[j] += x if seen else 0.0
+            low[j] = x if x < low[j] else low[j]  # noqa: FURB136  # a NaN must change nothing
+            high[j] = x if x > high[j] else high[j]  # noqa: FURB136  # as above
+    for j in range(d):
+        count[j] = max(count[j], 1.0)
+        mean[j] /= count[j]
+    for i in range(n):
+        for j in range(d):
+            delta = X[i, j] - mean[j]
+            delta = delta if delta == delta else 0.0  # noqa: PLR0124  # as above
+            rest[j] += delta
+            deviation[j] += delta * delta
+    for j in range(d):
+        shift = rest[j] / count[j]
+        mean[j] += shift
+        variance = deviation[j] / count[j] - shift * shift
+        deviation[j] = 0.0 if variance < 0.0 else math.sqrt(variance)  # NaN stays: the fit is refused then
+        if low[j] > high[j]:
+            low[j] = high[j] = 0.0
 
 
 @kernel(types.void(ROWS, _2D, _2D, _INTS))

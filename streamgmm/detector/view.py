@@ -99,8 +99,9 @@ class View:
         d = X.shape[1]
         blank = cls(np.zeros(d), np.ones(d), np.zeros(d), clip, counted)
         encoded = blank.encode(X)
-        location, spread = _moments(encoded)
-        remembered = spread if previous is None else previous.remember(encoded, spread)
+        location, spread, low, high = (np.empty(d) for _ in range(4))
+        column_kernels.moments(np.ascontiguousarray(encoded), location, spread, low, high)
+        remembered = spread if previous is None else previous.remember(encoded, spread, low, high)
         floored = np.maximum(spread, REMEMBERED_SHARE * remembered)
         magnitude = np.maximum(np.abs(location), 1.0)
         scale = np.where(floored > CONSTANT * magnitude, floored, magnitude)
@@ -108,21 +109,28 @@ class View:
             counted += tables.of_few_values(X, category_columns, () if previous is None else previous.counted)
         return cls(location, scale, remembered, clip, tuple(sorted(counted, key=lambda table: table.column)))
 
-    def remember(self, encoded: Floats, spread: Floats) -> Floats:
-        """Return the larger of the remembered scale, slowly forgotten, and of the one now without wild cells."""
-        remembered = FORGETTING * self.remembered
-        grown = np.flatnonzero(~(spread <= remembered))
-        for j in grown:
-            remembered[j] = max(remembered[j], self._usual(int(j), encoded[:, j], float(spread[j])))
+    def remember(self, encoded: Floats, spread: Floats, low: Floats, high: Floats) -> Floats:
+        """Return the larger of the remembered scale, slowly forgotten, and of the one now without wild cells.
+
+        Parameters
+        ----------
+        encoded : (n, d) float64
+        spread, low, high : (d,) float64
+            Standard deviation, least and greatest value of each column.
+        """
+        known = self.remembered
+        tame = (known > 0.0) & (np.maximum(high - self.location, self.location - low) <= self.clip * known)
+        remembered = np.where(tame, np.maximum(FORGETTING * known, spread), FORGETTING * known)
+        for j in np.flatnonzero(~tame & ~(spread <= remembered)):
+            remembered[j] = max(remembered[j], self._usual(int(j), encoded[:, j]))
         return remembered
 
-    def _usual(self, j: int, x: Floats, spread: float) -> float:
+    def _usual(self, j: int, x: Floats) -> float:
         """Return the standard deviation of a column, its cells clipped about the median at so many remembered ones."""
         x = x[~np.isnan(x)]
-        known = self.remembered[j]
-        if known > 0.0 and np.abs(x - self.location[j]).max() <= self.clip * known:
-            return spread
-        middle = np.median(x)
+        if not len(x):
+            return 0.0
+        known, middle = self.remembered[j], np.median(x)
         alive = known > CONSTANT * max(abs(middle), 1.0)
         reach = self.clip * (known if alive else self.scale[j])
         return float(np.std(np.clip(x, middle - reach, middle + reach)))
@@ -144,15 +152,3 @@ class View:
         """Rebuild what `to_arrays` gave."""
         counted = tables.from_arrays(arrays)
         return cls(arrays["location"], arrays["scale"], arrays["remembered"], float(arrays["clip"]), counted)
-
-
-def _moments(X: Floats) -> tuple[Floats, Floats]:
-    """Return the mean and standard deviation of each column, about a first mean so that offsets cost no digits."""
-    seen = ~np.isnan(X)
-    count = np.maximum(seen.sum(axis=0), 1)
-    centre = np.where(seen, X, 0.0).sum(axis=0) / count
-    delta = np.where(seen, X - centre, 0.0)
-    shift = delta.sum(axis=0) / count
-    with np.errstate(over="ignore", invalid="ignore"):  # not finite then, and the fit is refused
-        variance = (delta * delta).sum(axis=0) / count - shift * shift
-    return centre + shift, np.sqrt(np.maximum(variance, 0.0))

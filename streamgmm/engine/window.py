@@ -57,7 +57,11 @@ class Window:
         blocks = self.blocks
         if not blocks:
             return np.empty((0, 0))
-        X = np.concatenate([b.X for b in blocks])
+        first, rows = 0, len(self)
+        while newest is not None and rows - len(blocks[first].t) >= newest:
+            rows -= len(blocks[first].t)
+            first += 1
+        X = np.concatenate([b.X for b in blocks[first:]])
         return X if newest is None else np.ascontiguousarray(X[-newest:])
 
     def times(self) -> Floats:
@@ -66,8 +70,7 @@ class Window:
 
     def newest(self) -> float:
         """Return the latest event time, NaN where rows have none."""
-        times = self.times()
-        return float(np.nanmax(times)) if np.isfinite(times).any() else float("nan")
+        return float(np.fmax.reduce([np.fmax.reduce(b.t) for b in self.blocks])) if self.blocks else float("nan")
 
     def span(self, newest: int | None = None) -> float:
         """Return the event time between the oldest and the newest of the newest rows, seconds."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.mixture import factor_kernels
-from streamgmm.mixture.parameters import MixtureParameters, not_positive_definite
+from streamgmm.mixture.parameters import MixtureParameters, not_positive_definite, precision_factors
 from streamgmm.mixture.protection import Protection, Repair
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamgmm.mixture.parameters import CovarianceType
     from streamgmm.mixture.statistics import SufficientStats
 
     Floats = NDArray[np.float64]
@@ -51,7 +52,10 @@ def repaired_m_step(
         repairs = [Repair("floored", int(k), n_iter) for k in lifted]
     if not (np.isfinite(covariances).all() and np.isfinite(means).all()):
         raise not_positive_definite(int(np.argmin(weight)))
-    return MixtureParameters.from_covariances(weights / weights.sum(), means, covariances, covariance_type), repairs
+    # Checked just now: the constructor that checks would take longer than a pass over a hundred rows.
+    factors = precision_factors(covariances, covariance_type)
+    kind: CovarianceType = covariance_type  # type: ignore[assignment]  # that of the statistics
+    return MixtureParameters(weights / weights.sum(), means, covariances, kind, factors), repairs
 
 
 def _full(scatter: Floats, weight: Floats, force: float) -> Floats:

@@ -131,6 +131,11 @@ def _emit_max(builder: Any, a: Any, b: Any) -> Any:
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
+def _emit_clipped(builder: Any, v: Any, least: Any, most: Any) -> Any:
+    v = builder.select(builder.fcmp_ordered(">", v, most), most, v)
+    return builder.select(builder.fcmp_ordered("<", v, least), least, v)
+
+
 def _emit_known(builder: Any, v: Any) -> Any:
     present = builder.fcmp_ordered("ord", v, v)
     return builder.select(present, _constant(builder, 1.0), _constant(builder, 0.0))
@@ -188,7 +193,8 @@ mul = _operation(2, lambda b, x, y: b.fmul(x, y, flags=_FUSED))
 div = _operation(2, lambda b, x, y: b.fdiv(x, y))
 fma = _operation(3, _fma)
 maximum = _operation(2, _emit_max)
-# 1 where there is a number and 0 where there is none; the number, or 0.
+# Between two bounds, NaN as it is; 1 where there is a number and 0 where there is none; the number, or 0.
+clipped = _operation(3, _emit_clipped)
 known = _operation(1, _emit_known)
 zeroed = _operation(1, _emit_zeroed)
 exp = _operation(1, _emit_exp)

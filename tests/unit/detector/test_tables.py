@@ -56,6 +56,20 @@ def test_scaling_is_numpy_s_and_keeps_what_is_missing(rng):
     np.testing.assert_array_equal(z, np.clip((X - location) / scale, -30.0, 30.0))
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize("d", [1, 8, 19])
+def test_the_moments_are_numpy_s_at_any_offset(rng, missing, d):
+    X = rng.normal(size=(700, d)) + 1e6 * np.arange(d)
+    X[rng.random(X.shape) < missing] = np.nan
+    mean, deviation, low, high = (np.empty(d) for _ in range(4))
+    kernels.moments(X, mean, deviation, low, high)
+    np.testing.assert_allclose(mean, np.nanmean(X, axis=0), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(deviation, np.nanstd(X, axis=0), rtol=1e-9)
+    np.testing.assert_array_equal([low, high], [np.nanmin(X, axis=0), np.nanmax(X, axis=0)])
+    kernels.moments(np.full((5, d), np.nan), mean, deviation, low, high)
+    assert not np.array([mean, deviation, low, high]).any()
+
+
 def test_a_value_costs_its_rarity_and_an_unseen_one_its_distance_too():
     X = np.repeat([[0.0], [1.0]], [900, 100], axis=0)
     tables = View.fit(X, 30.0, ()).tables
