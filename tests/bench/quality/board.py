@@ -32,7 +32,10 @@ def main() -> None:
     if not folders:
         sys.exit(f"there are no streams beside {args.harness}: {', '.join(map(str, suites(args.harness).values()))}")
     with tempfile.TemporaryDirectory() as scratch:
-        board = "\n".join(section(name, folder, Path(scratch), args) for name, folder in folders.items())
+        try:
+            board = "\n".join(section(name, folder, Path(scratch), args) for name, folder in folders.items())
+        except subprocess.CalledProcessError as error:
+            sys.exit(f"the harness failed ({error.returncode}): {' '.join(error.cmd)}")
     say(board)
     if args.sets:
         say("only some of the streams: the page stays as it is")
