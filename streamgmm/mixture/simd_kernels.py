@@ -3,7 +3,7 @@
 # LLVM builders and numba types carry no types of their own.
 """Short vectors for kernels: LLVM vector types as a numba type, and the few operations kernels are made of.
 
-LLVM lowers these to whatever the machine has (AVX-512, AVX2, NEON …); only `WIDTH` looks at the host.
+LLVM lowers these to whatever the machine has (AVX-512, AVX2, NEON …); only `WIDTH` looks at the target.
 Products are marked `contract`, so they fuse where the machine can; nothing is ever reassociated but the sum over lanes.
 """
 
@@ -15,15 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llvmlite import binding, ir  # type: ignore[import-untyped]  # llvmlite ships no types
-from numba import njit
+from numba import config, njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
+def _has_wide_registers() -> bool:
+    """Return whether the machine that numba compiles for (NUMBA_CPU_FEATURES, else this one) has AVX-512."""
+    if config.CPU_FEATURES:
+        return "+avx512f" in config.CPU_FEATURES.split(",")
+    return bool(binding.get_host_cpu_features().get("avx512f", False))
+
+
 # Wider than the machine's registers spills (measured: AVX2 loses a factor two at width 8).
-WIDTH = 8 if binding.get_host_cpu_features().get("avx512f", False) else 4
+WIDTH = 8 if _has_wide_registers() else 4
 
 _DOUBLE, _LONG = ir.DoubleType(), ir.IntType(64)
 _DOUBLES, _LONGS = ir.VectorType(_DOUBLE, WIDTH), ir.VectorType(_LONG, WIDTH)
