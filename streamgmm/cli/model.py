@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ACTIONS = {
     "list": "list the snapshots of a folder, oldest first",
     "show": "show what one snapshot holds",
+    "diff": "compare two snapshots: which components moved, came and went, in the units of the columns",
     "verify": "read every snapshot and say which are damaged",
     "export": "write a mixture as .npz, in the units of the columns",
     "import": "make a snapshot of a mixture from an .npz",
@@ -35,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("show", "export"):
         add_snapshot(ones[name])
         add_member(ones[name])
+    for name, meaning in (("before", "the former snapshot"), ("after", "the latter")):
+        ones["diff"].add_argument(name, metavar=name.upper(), help=meaning)
+    add_member(ones["diff"])
     ones["export"].add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="where to")
     ones["import"].add_argument("--arrays", type=Path, required=True, metavar="FILE.npz", help="the mixture")
     ones["import"].add_argument(
@@ -104,6 +108,38 @@ def _show(args: argparse.Namespace) -> int:
     return 0
 
 
+def _diff(args: argparse.Namespace) -> int:
+    from streamgmm.errors import StopError
+    from streamgmm.offline.compare import compare
+    from streamgmm.offline.model import open_model
+
+    before, after = (open_model(args.dir, name) for name in (args.before, args.after))
+    if before.columns != after.columns:
+        raise StopError(
+            "the two have other columns", hint=f"{', '.join(before.columns)} and {', '.join(after.columns)}"
+        )
+    member = before.member(args.member).name
+    change = compare(before.member(member), after.member(member))
+    print(f"snapshot {before.name}, model {before.detector.version} -> {after.name}, model {after.detector.version}")
+    if change is None:
+        raise StopError(f"member {member} is no mixture of all columns", hint="name another by --member")
+    shapes = [f"{p.n_components} components, {p.covariance_type}" for p in (change.before, change.after)]
+    print(f"member {member}: " + (" -> ".join(shapes) if shapes[0] != shapes[1] else shapes[0]))
+    width = max(len(name) for name in before.columns) + 2
+    for pair, (i, j) in enumerate(change.pairs):
+        print(f"\n#{i} -> #{j}: weight {change.before.weights[i]:.4f} -> {change.after.weights[j]:.4f}")
+        for column, name in enumerate(before.columns):
+            means = f"{change.before.means[i, column]:.5g} -> {change.after.means[j, column]:.5g}"
+            moved, spread = change.shift[pair, column], change.spread[pair, column]
+            print(f"  {name:<{width}}{means:<28}{moved:+8.2f} standard deviations, which became {spread:.2f} times")
+    for word, components, params in (("gone", change.gone, change.before), ("new", change.new, change.after)):
+        for k in components:
+            print(f"\n{word}: #{k}, weight {params.weights[k]:.4f}")
+            for name, mean in zip(before.columns, params.means[k], strict=True):
+                print(f"  {name:<{width}}{mean:.5g}")
+    return 0
+
+
 def _verify(args: argparse.Namespace) -> int:
     from streamgmm.errors import SnapshotError
     from streamgmm.offline.model import existing
@@ -163,6 +199,7 @@ def _import(args: argparse.Namespace) -> int:
 _RUNS: dict[str, Callable[[argparse.Namespace], int]] = {
     "list": _list,
     "show": _show,
+    "diff": _diff,
     "verify": _verify,
     "export": _export,
     "import": _import,
