@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from daemon import BENCHED, PAUSED, Daemons
+from daemon import BENCHED, PAUSED, PAUSED_COMMITTEE, Daemons
 from processes import HERE, Contender
 from sklearn.mixture import GaussianMixture
 from topics import COMPONENTS, Stream, Topic
@@ -29,7 +29,7 @@ DAEMONS = {  # what it is called, its sections
     "daemon": BENCHED,
     "daemon, learning paused": BENCHED | {"learning": PAUSED},
     "daemon, package defaults": {},
-    "daemon, package defaults, learning paused": {"learning": PAUSED},
+    "daemon, package defaults, learning paused": {"model": PAUSED_COMMITTEE},
 }
 
 
@@ -49,10 +49,10 @@ class Bench:
     def until_end(self, where, sections):
         """Return what makes the command of a daemon, warmed up on a smaller topic of the same kind, for n records."""
         kind = "float32" if where == "matrices" else where
-        key = kind, "model" in sections
+        key = kind, "detection" in sections
         if key not in self._warm:
-            learning = {name: section for name, section in sections.items() if name != "learning"}
-            self._warm[key] = self.daemons.warmed(self.topics[f"{kind}-warm"], learning)
+            like = BENCHED if "detection" in sections else {}
+            self._warm[key] = self.daemons.warmed(self.topics[f"{kind}-warm"], like)
         return self.daemons.until_end(self.topics[where], sections, self._warm[key])
 
 
@@ -62,7 +62,8 @@ def contenders(bench, quick):
     against = QUICKLY if quick else BASELINES + CEILINGS
     chosen = [(t, who) for t in ("float32", "json") for who in against] + [("matrices", "confluent")]
     found = [baseline(bench, t, who, model) for t, who in chosen]
-    streamed = [(t, who) for t in ("float32", "json") for who in list(DAEMONS)[: 2 if quick else 4]]
+    streamed = [("float32", who) for who in list(DAEMONS)[: 2 if quick else 4]]
+    streamed += [("json", who) for who in list(DAEMONS)[: 2 if quick else 3]]
     streamed += [("matrices", "daemon")]
     streamed += [("slow", who) for who in list(DAEMONS)[: 0 if quick else 2]]
     return found + [streamgmm(bench, t, who) for t, who in streamed]

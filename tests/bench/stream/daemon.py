@@ -20,6 +20,9 @@ from topics import FIELDS, begin_at
 # still follow the stream, as they would for a daemon that is paused for a while.
 NEVER = 1_000_000_000
 PAUSED = {"refresh_every": NEVER, "refit_every": {"records": NEVER}, "challenger_every": 0}
+PAUSED_COMMITTEE = {
+    "members": {name: {"refresh_every": NEVER, "refit_every": NEVER} for name in ("slow", "fast", "marginals")}
+}
 BENCHED = {
     "model": {"n_components": 8, "covariance_type": "full", "committee": "single"},
     "detection": {"target_rate": 1e-4},

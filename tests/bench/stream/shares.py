@@ -13,13 +13,18 @@ from daemon import running
 
 # The innermost frame whose file matches decides; of the patterns, the first. A kernel has no frame of its own: its time
 # stands on the line that calls it.
+ONE_BY_ONE = "one record at a time in Python"
 STAGES = (
-    (r"kafka/(net|protocol)/|kafka/conn|bus/receive|ssl\.py|socket\.py", "fetching bytes"),
-    (r"kafka/codec|bus/decompress|gzip\.py|zstandard|lz4|snappy|cramjam", "decompression"),
-    (r"kafka/record/|kafka/consumer/fetcher\.py|bus/one_by_one|codecs/_typed", "one record at a time in Python"),
+    (
+        r"calc_crc32c|kafka/(net|protocol)/|codegen_decode|^(_receive|_receive_tls|_read|_write) |ssl\.py|socket\.py",
+        "fetching bytes",
+    ),
+    (r"kafka/codec|_decompress|gzip\.py|zstandard|lz4|snappy|cramjam", "decompression"),
+    (r"kafka/record/|PartitionRecords|bus/one_by_one|codecs/_(typed|objects|payload|envelopes)", ONE_BY_ONE),
+    (r"^\w+\._careful |^(parse|_text) ", ONE_BY_ONE),
     (r"streamgmm/(bus|codecs|sources)/", "compiled decoding"),
     (r"streamgmm/features/", "features"),
-    (r"streamgmm/refit/|engine/learning|engine/window|em\.py|mixture/(seeding|statistics|em)", "learning"),
+    (r"streamgmm/refit/|engine/(learning|window)|mixture/(em|e_step|m_step|seeding|statistics)", "learning"),
     (r"streamgmm/(mixture|detector)/|engine/(verdicts|calibration)", "scoring"),
     (r"streamgmm/engine/", "the engine's bookkeeping"),
     (r"streamgmm/(sinks|delivery|rendering)|kafka/producer", "explaining and delivering"),
@@ -27,6 +32,7 @@ STAGES = (
         r"streamgmm/telemetry|prometheus_client|streamgmm/(reporting|supervisor|ledger|budget)",
         "telemetry and supervision",
     ),
+    (r"kafka/", "the Kafka client's bookkeeping"),
 )
 RATE, SECONDS = "400", "20"
 # The main thread belongs to the start, or to the stop, unless it is in the loop.
