@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.codecs.packed_kernels import all_usual
 from streamgmm.errors import ConfigError
 from streamgmm.records import FeatureBatch, Reject
 
@@ -60,18 +61,18 @@ def feature_batch(
 
     `rejects` may hold single vectors already; their siblings are then told apart by their row numbers as well.
     """
-    infinite = np.asarray(np.isinf(X).any(axis=1))
-    missing = np.isnan(X).sum(axis=1)
     width = len(settings.fields)
-    sparse = (missing > settings.max_missing * width) | (missing == width)
-    bad = infinite | sparse
-    if bad.any():
+    if not all_usual(X, settings.max_missing * width):
+        infinite = np.asarray(np.isinf(X).any(axis=1))
+        missing = np.isnan(X).sum(axis=1)
+        sparse = (missing > settings.max_missing * width) | (missing == width)
+        bad = infinite | sparse
         several = [reject.record for reject in rejects if reject.row >= 0]
         siblings = (np.bincount(record)[record] > 1) | np.isin(record, several)
         rejects = [*rejects, *_screened(settings, X, record, np.where(siblings, row, -1), bad, infinite)]
         X, record, row, event_time = X[~bad], record[~bad], row[~bad], event_time[~bad]
     ordered = tuple(sorted(rejects, key=lambda r: (r.record, r.row)))
-    return FeatureBatch(np.ascontiguousarray(X), record, row, event_time, ordered, tombstones)
+    return FeatureBatch(X, record, row, event_time, ordered, tombstones)
 
 
 def _screened(settings: CodecSettings, X: Floats, record: Ints, row: Ints, bad: Bools, infinite: Bools) -> list[Reject]:

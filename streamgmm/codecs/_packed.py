@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.codecs import _block, _framing
+from streamgmm.codecs.packed_kernels import unpack
 from streamgmm.errors import ConfigError
 from streamgmm.records import Reject
 
@@ -52,19 +53,10 @@ class PackedCodec:
 
     def _vectors(self, column: ByteColumn, whole: Bools) -> tuple[Floats, Ints, Ints]:
         """Return X (rows, fields), the record of each row, and its row number, for the records that fit."""
-        count = np.where(whole, column.length // self._width, 0)
-        first = np.cumsum(count) - count
-        record = np.repeat(np.arange(len(column)), count)
-        row = np.arange(len(record)) - first[record]
-        X = np.empty((len(record), len(self.fields)))
-        # One gather per distinct length: usually there is one.
-        for length in np.unique(column.length[whole]):
-            members = np.flatnonzero(whole & (column.length == length))
-            windows = np.lib.stride_tricks.sliding_window_view(column.buffer, int(length))
-            vectors = windows[column.start[members]].view(self._dtype).reshape(-1, len(self.fields))
-            target = first[members][:, None] + np.arange(length // self._width)
-            with np.errstate(invalid="ignore"):  # a signalling NaN is missing like any other
-                X[target.ravel()] = vectors
+        length = np.where(whole, column.length, 0)
+        n = int(length.sum()) // self._width
+        X, record, row = np.empty((n, len(self.fields))), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+        unpack(column.buffer, np.ascontiguousarray(column.start), length, self._dtype.itemsize, X, record, row)
         return X, record, row
 
     def _misfit(self, column: ByteColumn, index: int) -> Reject:

@@ -1,31 +1,29 @@
 """JSON: an object with the fields by name or dotted path, or an array with the fields by position; a vector a record.
 
-A typed decoder takes the ordinary record. Whatever it refuses is read again with care, and that second reading alone
-decides: null and NaN are missing, an overflow or Infinity is `non_finite`, a wrong type is `schema` and says where.
+A compiled reader takes what is plain. Whatever it leaves is read with care, and that second reading alone decides: null
+and NaN are missing, an overflow or Infinity is `non_finite`, a wrong type is `schema` and says where.
 """
 
 from __future__ import annotations
 
 import json as stdlib
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from streamgmm.codecs import _block, _framing
+from streamgmm.codecs._compiled import decode_block, read_nothing
+from streamgmm.codecs._keys import tables
 from streamgmm.codecs._objects import ObjectCodec, read_passthrough, read_row
 from streamgmm.codecs._payload import RefusalError
-from streamgmm.codecs._typed import reader
-from streamgmm.records import Reject
 
 if TYPE_CHECKING:
     from streamgmm.codecs import CodecSettings
+    from streamgmm.codecs._objects import Row
     from streamgmm.records import FeatureBatch, Json, RecordBatch
 
-_Row: TypeAlias = "tuple[tuple[float | None, ...], float]"
 # Longer integers overflow a float64 anyway, and Python refuses to parse some of them.
 _MAX_DIGITS = 400
-_UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError)
 
 
 def build(settings: CodecSettings) -> JsonCodec | ObjectCodec:
@@ -40,29 +38,12 @@ class JsonCodec:
     def __init__(self, settings: CodecSettings) -> None:
         self.fields = settings.fields
         self._settings = settings
-        self._quick = reader(settings)
+        asked = tables(settings)
+        self._quick = asked.read if asked is not None else read_nothing(len(settings.fields))
 
     def decode(self, batch: RecordBatch) -> FeatureBatch:
         """Decode every record of a block; see `Codec.decode`."""
-        rows: list[tuple[float | None, ...]] = []
-        record: list[int] = []
-        times: list[float] = []
-        rejects = _block.oversize(batch, self._settings.max_bytes)
-        codes: dict[str, float] = {}
-        view = batch.value.buffer.data
-        slices = zip(batch.value.start.tolist(), batch.value.length.tolist(), strict=True)
-        for i, (start, length) in enumerate(slices):
-            if not 0 <= length <= self._settings.max_bytes:
-                continue
-            try:
-                values, time = self._read(view[start : start + length], codes)
-            except RefusalError as refusal:
-                rejects.append(Reject(i, -1, refusal.reason, refusal.detail))
-                continue
-            rows.append(values)
-            record.append(i)
-            times.append(time)
-        return self._assemble(batch, rows, record, times, rejects)
+        return decode_block(self._settings, batch, self._quick, self._careful)
 
     def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:  # noqa: ARG002 - there is one row
         """Return the declared paths that an object payload has; never raises."""
@@ -71,30 +52,8 @@ class JsonCodec:
         except RefusalError:
             return {}
 
-    def _assemble(
-        self,
-        batch: RecordBatch,
-        rows: list[tuple[float | None, ...]],
-        record: list[int],
-        times: list[float],
-        rejects: list[Reject],
-    ) -> FeatureBatch:
-        # numpy turns None into NaN: exactly what null and an absent field mean.
-        X = np.array(rows, dtype=np.float64).reshape(len(rows), len(self.fields))
-        records = np.array(record, dtype=np.int64)
-        in_payload = np.array(times, dtype=np.float64)
-        event_time = np.where(np.isnan(in_payload), _block.record_time(batch)[records], in_payload)
-        none = np.zeros(len(rows), dtype=np.int64)
-        return _block.feature_batch(self._settings, X, records, none, event_time, rejects, _block.tombstones(batch))
-
-    def _read(self, value: memoryview, codes: dict[str, float]) -> _Row:
-        text = _text(value)
-        if self._quick is not None:
-            try:
-                return self._quick(text, codes)
-            except _UNREADABLE:
-                pass  # the careful reading below decides
-        return read_row(_parse(text), self._settings, codes)
+    def _careful(self, value: memoryview, codes: dict[str, float]) -> Row:
+        return read_row(parse(value), self._settings, codes)
 
 
 def parse(value: memoryview) -> Json:
@@ -105,18 +64,7 @@ def parse(value: memoryview) -> Json:
     RefusalError
         `decode`: not JSON.
     """
-    return _parse(_text(value))
-
-
-def _text(value: memoryview) -> str:
-    try:
-        return str(value, "utf-8")
-    except UnicodeDecodeError as error:
-        guess = _framing.hint(bytes(value[: _framing.HEAD_BYTES]), "json")
-        raise RefusalError("decode", f"not UTF-8 at byte {error.start}{guess}") from None
-
-
-def _parse(text: str) -> Json:
+    text = _text(value)
     try:
         return msgspec.json.decode(text)
     except (msgspec.MsgspecError, RecursionError):
@@ -125,9 +73,18 @@ def _parse(text: str) -> Json:
         return stdlib.loads(text, parse_int=_integer)
     except RecursionError:
         raise RefusalError("decode", "nested too deeply") from None
-    except ValueError as error:
+    except stdlib.JSONDecodeError as error:
+        byte = len(text[: error.pos].encode())
         guess = _framing.hint(text[: _framing.HEAD_BYTES].encode("utf-8", "replace"), "json")
-        raise RefusalError("decode", f"not JSON: {error!s:.200}{guess}") from None
+        raise RefusalError("decode", f"not JSON at byte {byte}: {error.msg:.200}{guess}") from None
+
+
+def _text(value: memoryview) -> str:
+    try:
+        return str(value, "utf-8")
+    except UnicodeDecodeError as error:
+        guess = _framing.hint(bytes(value[: _framing.HEAD_BYTES]), "json")
+        raise RefusalError("decode", f"not UTF-8 at byte {error.start}{guess}") from None
 
 
 def _integer(digits: str) -> float:

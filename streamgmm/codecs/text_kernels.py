@@ -1,5 +1,5 @@
 # mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, unreachable"
-# ruff: noqa: ANN001, ANN201, ANN401
+# ruff: noqa: ANN001, ANN201, ANN202, ANN401
 # LLVM builders carry no types, and what is inlined into kernels has the types of its kernel.
 """What the kernels of text formats share: raw loads, and decimal numbers exactly as Python's `float` reads them.
 
@@ -65,54 +65,50 @@ def _helpers_stamp() -> str:
 _LONG, _DOUBLE, _WIDE = ir.IntType(64), ir.DoubleType(), ir.IntType(128)
 
 
+def _unary(argument: Any, result: Any, emit: Callable[[Any, Any], Any]) -> Any:
+    """Make an intrinsic of what emits its instructions."""
+
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return emit(builder, args[0])
+
+    return intrinsic(lambda _context, _x: (result(argument), codegen))
+
+
 def _load(kind: Any, result: Any, finish: Callable[[Any, Any], Any]) -> Any:
     """Make the load of a value from any address, aligned or not."""
 
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        loaded = builder.load(builder.inttoptr(args[0], kind.as_pointer()), typ=kind)
+    def emit(builder: Any, address: Any) -> Any:
+        loaded = builder.load(builder.inttoptr(address, kind.as_pointer()), typ=kind)
         loaded.align = 1
         return finish(builder, loaded)
 
-    return intrinsic(lambda _context, _address: (result(types.int64), codegen))
+    return _unary(types.int64, result, emit)
 
 
 load8 = _load(ir.IntType(8), types.int64, lambda builder, x: builder.zext(x, _LONG))
 load32 = _load(ir.IntType(32), types.int64, lambda builder, x: builder.zext(x, _LONG))
 load64 = _load(_LONG, types.uint64, lambda _, x: x)
+load_int64 = _load(_LONG, types.int64, lambda _, x: x)
 load_float32 = _load(ir.FloatType(), types.float64, lambda builder, x: builder.fpext(x, _DOUBLE))
 load_float64 = _load(_DOUBLE, types.float64, lambda _, x: x)
 
 
-@intrinsic
-def high_product(_context: Any, _a: Any, _b: Any) -> Any:
-    """Return the upper 64 bits of a product."""
+# Of a number that is not 0.
+leading_zeros = _unary(types.uint64, types.uint64, lambda builder, x: builder.ctlz(x, cgutils.true_bit))
+bits_as_float = _unary(types.uint64, types.float64, lambda builder, x: builder.bitcast(x, _DOUBLE))
+
+
+def _high_product() -> Any:
+    """Make the upper 64 bits of a product."""
 
     def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         a, b = (builder.zext(x, _WIDE) for x in args)
         return builder.trunc(builder.lshr(builder.mul(a, b), ir.Constant(_WIDE, 64)), _LONG)
 
-    return types.uint64(types.uint64, types.uint64), codegen
+    return intrinsic(lambda _context, _a, _b: (types.uint64(types.uint64, types.uint64), codegen))
 
 
-@intrinsic
-def leading_zeros(_context: Any, _x: Any) -> Any:
-    """Return the number of leading zero bits of a number that is not 0."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.ctlz(args[0], cgutils.true_bit)
-
-    return types.uint64(types.uint64), codegen
-
-
-@intrinsic
-def bits_as_float(_context: Any, _bits: Any) -> Any:
-    """Return the float64 of these bits."""
-
-    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], _DOUBLE)
-
-    return types.float64(types.uint64), codegen
-
+high_product = _high_product()
 
 LEAST_POWER, MOST_POWER = -342, 308
 EXACT = np.uint64(2**53)
@@ -203,7 +199,7 @@ def any_number(p, end):
             break
         if digits < 19:
             m = m * np.uint64(10) + np.uint64(d)
-            digits += m > np.uint64(0)
+            digits += 1 if m > np.uint64(0) else 0
         else:
             exponent += 1
             cut |= d > 0
@@ -220,7 +216,7 @@ def any_number(p, end):
                 break
             if digits < 19:
                 m = m * np.uint64(10) + np.uint64(d)
-                digits += m > np.uint64(0)
+                digits += 1 if m > np.uint64(0) else 0
                 exponent -= 1
             else:
                 cut |= d > 0
@@ -295,9 +291,14 @@ def number(p, end):
         plain = not (negative and m == np.uint64(0))
     # Nineteen digits cannot overflow; a leading zero stands alone.
     plain = plain and 0 < count < 20 - fraction and (count == 1 or load8(first) != ZERO)
-    if plain and m <= EXACT and c | 32 != LOWER_E:
-        value = np.float64(np.int64(m))
-        if fraction > 0:
-            value /= _TENS[fraction]
-        return (-value if negative else value), p
+    if plain and c | 32 != LOWER_E:
+        sure = True
+        if m <= EXACT:
+            value = np.float64(np.int64(m))
+            if fraction > 0:
+                value /= _TENS[fraction]
+        else:
+            value, sure = eisel_lemire(m, -fraction)
+        if sure:
+            return (-value if negative else value), p
     return any_number(begin, end)
