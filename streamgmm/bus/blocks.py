@@ -7,6 +7,7 @@ for it.
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from streamgmm.bus.headers import HeaderColumn
 from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -40,14 +41,22 @@ def batches_of(data: bytes) -> tuple[Ints, int]:
     return table, status
 
 
-class Run(NamedTuple):
-    """Batches of one block that lie side by side in one buffer; `table` is a view, `lo` to `hi` their bytes."""
+class Part(NamedTuple):
+    """Batches of one block that come next.
+
+    Attributes
+    ----------
+    table
+        A view; the bytes of batch i of the part begin in `pieces`, joined, at its START + shift[i].
+    whole
+        A buffer that the table fits as it stands: nothing need be joined where there is one part alone. None if not.
+    """
 
     block: Block
-    data: bytes
     table: Ints
-    lo: int
-    hi: int
+    pieces: Sequence[bytes | memoryview]
+    shift: Ints
+    whole: bytes | None
 
 
 class Block:
@@ -64,10 +73,11 @@ class Block:
         self._data = data
         self._table = table
         self._at = 0
+        self._compressed = bool((table[:, columns.ATTRIBUTES] & CODEC).any())
         self._bodies: dict[int, bytes] = {}  # decompressed, and not done yet
 
-    def __bool__(self) -> bool:
-        return self._at < len(self._table)
+    def __len__(self) -> int:
+        return len(self._table) - self._at
 
     @property
     def position(self) -> int:
@@ -75,44 +85,65 @@ class Block:
         row = self._table[self._at]
         return int(max(row[columns.FROM], row[columns.BASE] + row[columns.PREVIOUS] + 1))
 
-    def runs(self, rows: int, size: int) -> Iterator[Run]:
-        """Yield runs until they hold `rows` records or `size` bytes, decompressing no batch before it is due."""
-        at = self._at
-        while at < len(self._table) and rows > 0 and size > 0:
-            run = self._plain(at, rows, size) or self._decompressed(at)
-            yield run
-            at += len(run.table)
-            size -= run.hi - run.lo
-            rows -= int(_rows(run.table).sum())
+    def part(self, rows: int, size: int) -> Part:
+        """Return the next batches, as many as hold `rows` records or `size` bytes.
 
-    def _plain(self, first: int, rows: int, size: int) -> Run | None:
-        """Return the uncompressed batches that come next, as many as are needed; None where the next is compressed."""
-        rest = self._table[first:]
-        compressed = (rest[:, columns.ATTRIBUTES] & CODEC) != 0
-        if compressed[0]:
-            return None
-        n = int(compressed.argmax()) or len(rest)
-        held = rest[:n, columns.END] - rest[:n, columns.START]
-        enough = (np.cumsum(held) >= size) | (np.cumsum(_rows(rest[:n])) >= rows)
-        n = int(enough.argmax()) + 1 if enough.any() else n
-        return Run(self, self._data, rest[:n], int(rest[0, columns.START]), int(rest[n - 1, columns.END]))
+        Raises
+        ------
+        DamagedBatchError, kafka.errors.UnsupportedCodecError
+            The first of them cannot be decompressed.
+        """
+        return self._decompressed(rows, size) if self._compressed else self._plain(rows, size)
 
-    def _decompressed(self, at: int) -> Run:
-        row = self._table[at]
-        if at not in self._bodies:
-            body = self._bodies[at] = self._decompress(row)
+    def _plain(self, rows: int, size: int) -> Part:
+        table = self._table[self._at :]
+        enough = (np.cumsum(_sizes(table)) >= size) | (np.cumsum(_rows(table)) >= rows)
+        table = table[: int(enough.argmax()) + 1 if enough.any() else len(table)]
+        lo, hi = int(table[0, columns.START]), int(table[-1, columns.END])
+        pieces = [memoryview(self._data)[lo:hi]]
+        return Part(self, table, pieces, np.full(len(table), -lo, dtype=np.int64), self._data)
+
+    def _decompressed(self, rows: int, size: int) -> Part:
+        """Decompress no batch before it is due."""
+        bodies: list[bytes] = []
+        counts = self._table[self._at :, columns.COUNT].tolist()
+        for at, count in enumerate(counts, self._at):
+            try:
+                body = self._body(at)
+            except errors.KafkaError:
+                # What came before it goes first; the next take finds the same batch again.
+                if not bodies:
+                    raise
+                break
+            bodies.append(body)
+            size -= len(body)
+            rows -= max(min(count, len(body) // columns.SMALLEST_RECORD), 0)
+            if rows <= 0 or size <= 0:
+                break
+        lengths = np.array([len(body) for body in bodies], dtype=np.int64)
+        table = self._table[self._at : self._at + len(bodies)]
+        return Part(self, table, bodies, np.cumsum(lengths) - lengths, bodies[0] if len(bodies) == 1 else None)
+
+    def _body(self, at: int) -> bytes:
+        """Return a batch's records; from then on the table's row is about these bytes."""
+        body = self._bodies.get(at)
+        if body is None:
+            row = self._table[at]
+            start, end, attributes = row[[columns.START, columns.END, columns.ATTRIBUTES]].tolist()
+            body = self._bodies[at] = self._decompress(self._data[start:end], attributes & CODEC)
             row[columns.START], row[columns.END] = 0, len(body)
-        return Run(self, self._bodies[at], self._table[at : at + 1], int(row[columns.START]), int(row[columns.END]))
+        return body
 
-    def _decompress(self, row: Ints) -> bytes:
-        kind = int(row[columns.ATTRIBUTES]) & CODEC
+    def _decompress(self, data: bytes, kind: int) -> bytes:
+        if not kind:
+            return data
         if kind not in CODECS:
             raise self.damage(errors.UnsupportedCodecError(f"compression {kind}"))
         name, installed, decode = CODECS[kind]
         if not installed():
             raise errors.UnsupportedCodecError(f"the library for {name} is not installed")
         try:
-            return decode(self._data[row[columns.START] : row[columns.END]])
+            return decode(data)
         except Exception as error:  # each library has its own
             raise self.damage(error) from error
 
@@ -129,10 +160,13 @@ class Block:
         return DamagedBatchError(self.partition, self.position, max(after, self.position + 1), cause)
 
 
+def _sizes(table: Ints) -> Ints:
+    return table[:, columns.END] - table[:, columns.START]
+
+
 def _rows(table: Ints) -> Ints:
     """Return the most records that each batch can hold, whatever its header claims."""
-    most = (table[:, columns.END] - table[:, columns.START]) // columns.SMALLEST_RECORD
-    return np.clip(table[:, columns.COUNT], 0, most)
+    return np.maximum(np.minimum(table[:, columns.COUNT], _sizes(table) // columns.SMALLEST_RECORD), 0)
 
 
 class BlockCarry:
@@ -162,36 +196,36 @@ class BlockCarry:
         kafka.errors.UnsupportedCodecError
             Its compression needs a library that is not there.
         """
-        runs = self._runs(rows, size)
-        if not runs:
+        parts = self._parts(rows, size)
+        if not parts:
             return RecordBatch.empty()
-        data, table, moved = _joined(runs)
+        data, table, shift = _joined(parts)
         # Room for one record at least, or a batch too short for the records it claims would never be found out.
         room = min(rows, max(int(_rows(table).sum()), 1))
         out = np.empty((columns.OUTPUTS, room), dtype=np.int64)
         n, done, status = columns.parse_records(data, table, rows, size, out)
-        table[:, : columns.END + 1] -= moved
-        _advance(runs, table, done)
+        table[:, : columns.END + 1] -= shift
+        _advance(parts, table, done)
         while self._blocks and not self._blocks[0]:
             self._blocks.popleft()
         if status == columns.BROKEN and not n:
             raise self._blocks[0].damage(errors.CorruptRecordError("a record is malformed"))
-        return _batch(data, out[:, :n], tuple(dict.fromkeys(run.block.partition for run in runs)))
+        return _batch(data, out[:, :n], tuple(dict.fromkeys(part.block.partition for part in parts)))
 
-    def _runs(self, rows: int, size: int) -> list[Run]:
-        runs: list[Run] = []
+    def _parts(self, rows: int, size: int) -> list[Part]:
+        parts: list[Part] = []
         try:
             for block in self._blocks:
-                for run in block.runs(rows, size):
-                    runs.append(run)
-                    rows, size = rows - int(_rows(run.table).sum()), size - (run.hi - run.lo)
-                if rows <= 0 or size <= 0:
+                part = block.part(rows, size)
+                parts.append(part)
+                rows, size = rows - int(_rows(part.table).sum()), size - int(_sizes(part.table).sum())
+                # Nothing may overtake what is left of a block, full or damaged.
+                if len(part.table) < len(block) or rows <= 0 or size <= 0:
                     break
         except errors.KafkaError:
-            # What came before it goes first; the next take finds the same batch again.
-            if not runs:
+            if not parts:
                 raise
-        return runs
+        return parts
 
     def first_offsets(self) -> dict[TopicPartition, int]:
         """Return, per partition, the first offset that is still carried."""
@@ -206,30 +240,28 @@ class BlockCarry:
         self._blocks = deque(block for block in self._blocks if block.partition not in gone)
 
 
-def _joined(runs: Sequence[Run]) -> tuple[NDArray[np.uint8], Ints, Ints]:
+def _joined(parts: Sequence[Part]) -> tuple[NDArray[np.uint8], Ints, Ints]:
     """Return one buffer, one table of all batches in it, and how far each one's bytes were moved for that (n, 1)."""
-    table = np.concatenate([run.table for run in runs])
+    table = np.concatenate([part.table for part in parts])
     index: dict[TopicPartition, int] = {}
-    numbers = [index.setdefault(run.block.partition, len(index)) for run in runs]
-    lengths = [len(run.table) for run in runs]
-    table[:, columns.PARTITION] = np.repeat(numbers, lengths)
-    if len(runs) == 1:  # as it came, without a copy
-        return np.frombuffer(runs[0].data, dtype=np.uint8), table, np.zeros((1, 1), dtype=np.int64)
-    sizes = np.array([run.hi - run.lo for run in runs], dtype=np.int64)
-    starts = np.cumsum(sizes) - sizes - np.array([run.lo for run in runs], dtype=np.int64)
-    moved = np.repeat(starts, lengths)[:, np.newaxis]
-    table[:, : columns.END + 1] += moved
-    joined = b"".join([memoryview(run.data)[run.lo : run.hi] for run in runs])
-    return np.frombuffer(joined, dtype=np.uint8), table, moved
+    numbers = [index.setdefault(part.block.partition, len(index)) for part in parts]
+    table[:, columns.PARTITION] = np.repeat(numbers, [len(part.table) for part in parts])
+    if len(parts) == 1 and parts[0].whole is not None:  # as it came, without a copy
+        return np.frombuffer(parts[0].whole, dtype=np.uint8), table, np.zeros((1, 1), dtype=np.int64)
+    begins = accumulate((sum(map(len, part.pieces)) for part in parts), initial=0)
+    shift = np.concatenate([part.shift + begin for part, begin in zip(parts, begins, strict=False)])[:, np.newaxis]
+    table[:, : columns.END + 1] += shift
+    joined = b"".join(piece for part in parts for piece in part.pieces)
+    return np.frombuffer(joined, dtype=np.uint8), table, shift
 
 
-def _advance(runs: Sequence[Run], table: Ints, done: int) -> None:
+def _advance(parts: Sequence[Part], table: Ints, done: int) -> None:
     """Note in every block what was handed over; `done` batches of all of them are."""
     first = 0
-    for run in runs:
-        n = len(run.table)
-        run.table[:] = table[first : first + n]
-        run.block.advance(min(max(done - first, 0), n))
+    for part in parts:
+        n = len(part.table)
+        part.table[:] = table[first : first + n]
+        part.block.advance(min(max(done - first, 0), n))
         first += n
 
 

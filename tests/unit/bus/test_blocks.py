@@ -157,6 +157,15 @@ def test_a_damaged_batch_is_named_after_all_before_it_was_handed_over(bad, carry
     assert len(carry.take(100, 10**6)) == 0
 
 
+def test_nothing_overtakes_a_damaged_batch(carry):
+    bad = batch([], 5, 9, compress=lambda _: b"no gzip", count=1, attributes=1)
+    carry.put({A: [block(A, GOOD + bad)]})
+    carry.put({A: [block(A, batch([Row(10, TIME, None, b"later", ())], 10, 10))]})
+    assert carry.take(100, 10**6).offset.tolist() == [4]
+    with pytest.raises(DamagedBatchError):
+        carry.take(100, 10**6)
+
+
 def test_records_before_the_malformed_one_are_handed_over(carry):
     rows = [Row(i, TIME, None, b"x", ()) for i in range(3)]
     data = batch(rows, 0, 5, compress=lambda body: body + b"\x0c\0\0\0\x01\x03\0", count=4)
