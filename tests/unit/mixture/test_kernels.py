@@ -71,15 +71,6 @@ class TestAgainstTwins:
 
 
 @pytest.mark.parametrize("kind", TYPES)
-def test_a_large_group_of_one_pattern(rng, kind):
-    """Enough rows miss the same features for the blocked kernel to take them."""
-    params = random_mixture(rng, kind, 3, 5)
-    X = draw(params, 200, rng)
-    X[:, [1, 4]] = np.nan
-    np.testing.assert_allclose(scoring.log_density(params, X), naive.log_density(params, X), rtol=1e-12)
-
-
-@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("n", [1, 40])
 class TestHostileRows:
     def test_infinity_scores_minus_infinity_and_harms_nobody(self, rng, kind, n):
