@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
         layers.insert(0, Layer(f"before: {before.name}", params, "C1", "--"))
     X = None
     if args.input:
-        X = member.view.encode(model.derive(read_table(args.input).take(model.fields).X))[:, at]
+        table = read_table(args.input).take(model.fields)
+        X = member.view.encode(model.derive(table.X, table.t))[:, at]
     save(pair_plot(layers, names, X), args.output)
     left_out = len(model.columns) - len(names)
     print(f"{args.output}: {', '.join(names)}" + (f" ({left_out} more; choose with --features)" if left_out else ""))

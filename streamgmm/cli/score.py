@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     checked_output(args.output)
     model = open_model(args.model, args.snapshot)
     rate = config.detection.target_rate
-    scored = model.score(read_table(args.input).take(model.fields).X, rate)
+    table = read_table(args.input).take(model.fields)
+    scored = model.score(table.X, rate, table.t)
     write_columns(args.output, columns(scored))
     n_scored = int((scored.status == 0).sum())
     print(f"{len(scored)} rows: {n_scored} scored, {int(scored.is_anomaly.sum())} flagged; scores in {args.output}")

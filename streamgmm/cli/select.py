@@ -77,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
             max_rows=args.max_rows,
             on_pass=on_pass,
             n_threads=args.threads,
+            t=table.t,
         )
     print(text(selection, args.criterion))
     if args.plot:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEAD_LETTERS_SUFFIX = "-dead-letters"
+MOST_REMEMBERED = 2**27  # values that one derived column may keep: 1 GiB
 
 
 class Config(Section):
@@ -94,6 +95,13 @@ class Config(Section):
             columns = spec.output_names(columns) if columns else columns
             for _, name in duplicates(columns):
                 yield Rule(("features", i), f"two columns would be called {name!r}")
+            steps = getattr(spec, "steps", 1)
+            if getattr(spec, "by", "stream") == "key" and self.limits.keys * steps * len(spec.fields) > MOST_REMEMBERED:
+                yield Rule(
+                    ("features", i),
+                    f"{steps} rows of {len(spec.fields)} columns for each of limits.keys ({self.limits.keys}) could "
+                    "take more than 1 GiB; lower steps or limits.keys, or say by: stream",
+                )
         for name in self.detection.fields:
             if columns and name not in columns:
                 yield Rule(("detection", "fields", name), f"there is no column {name!r}; columns: {', '.join(columns)}")

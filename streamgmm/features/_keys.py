@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamgmm.features.keys_kernels import NEWEST, assign, rebuild
+from streamgmm.features.keys_kernels import USED, assign, by_use, rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,8 @@ class KeyTable:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return hashes by slot, and the slots from the one used longest ago to the latest."""
-        order = np.array(self._order(), dtype=np.int64)
+        order = np.empty(self._ends[USED], dtype=np.int64)
+        by_use(self._older, self._ends, order)
         return {"hashes": self._hashes[: len(order)].copy(), "order": order}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> Ints | None:
@@ -60,13 +61,6 @@ class KeyTable:
         self._hashes[: len(kept)] = hashes[kept] if moved else hashes
         rebuild(used, self._table, self._hashes, self._newer, self._older, self._ends)
         return kept if moved else None
-
-    def _order(self) -> list[int]:
-        newest_first, s = [], int(self._ends[NEWEST])
-        while s >= 0:
-            newest_first.append(s)
-            s = int(self._older[s])
-        return newest_first[::-1]
 
     def _clear(self) -> None:
         size = 1 << (2 * self.capacity - 1).bit_length()

@@ -154,3 +154,12 @@ def rebuild(order, table, hashes, newer, older, ends):  # type: ignore[no-untype
         insert(s, table, hashes)
         put_first(s, newer, older, ends)
     ends[USED] = len(order)
+
+
+@njit("void(int64[::1], int64[::1], int64[::1])", nogil=True, cache=True, error_model="numpy")
+def by_use(older, ends, order):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write the slots in use (n,) in their order of use, oldest first."""
+    s = ends[NEWEST]
+    for i in range(len(order) - 1, -1, -1):
+        order[i] = s
+        s = older[s]

@@ -170,7 +170,7 @@ def adopt(
     state = State.fresh(settings)
     state.detector = detector
     if X is not None:
-        rows = columns.apply(as_features(X, columns.n_inputs))
+        rows = columns.apply(as_features(X, columns.n_inputs), t)
         complete = np.logical_not(np.isnan(rows).any(axis=1))
         times = np.full(len(rows), np.nan) if t is None else t
         scores = detector.log_density(rows[complete])
@@ -190,6 +190,7 @@ def select(
     max_rows: int = selection.MAX_ROWS,
     on_pass: selection.OnPass | None = None,
     n_threads: int = 1,
+    t: Floats | None = None,
 ) -> selection.Selection:
     """Try sizes and shapes on what the detector would fit: derived columns, scaled and clipped, protected as it is.
 
@@ -204,7 +205,7 @@ def select(
     members = assembly.engine_settings(config, columns.names).members
     member = next((m for m in members if m.kind == "mixture"), members[0])
     _enough(X)
-    rows = columns.apply(as_features(X, columns.n_inputs))
+    rows = columns.apply(as_features(X, columns.n_inputs), t)
     rows = rows[~np.isnan(rows).any(axis=1)]
     return selection.select(
         View.fit(rows, member.clip, ()).apply(rows),

@@ -101,19 +101,21 @@ class Model:
             )
         return members[name]
 
-    def derive(self, X: ArrayLike) -> Floats:
+    def derive(self, X: ArrayLike, t: Floats | None = None) -> Floats:
         """Return the columns (n, len(columns)) of rows X (n, len(fields)), as of a stream that begins with them.
+
+        `t` (n,) are their event times, seconds, if there are any.
 
         Raises
         ------
         DetectorError
             Wrong shape, or ±Inf.
         """
-        return Pipeline.build(self.features, self.fields).apply(as_features(X, len(self.fields)))
+        return Pipeline.build(self.features, self.fields).apply(as_features(X, len(self.fields)), t)
 
-    def score(self, X: ArrayLike, target_rate: float) -> ScoredBatch:
+    def score(self, X: ArrayLike, target_rate: float, t: Floats | None = None) -> ScoredBatch:
         """Score rows (n, len(fields)) against the detector and the calibration as they were saved."""
-        columns = self.derive(X)
+        columns = self.derive(X, t)
         settings = EngineSettings(names=self.columns, target_rate=target_rate)
         state, out = State.fresh(settings), Output(len(columns))
         state.calibration = self.calibration
