@@ -107,7 +107,26 @@ class View:
         scale = np.where(floored > CONSTANT * magnitude, floored, magnitude)
         if count_few:
             counted += tables.of_few_values(X, category_columns, () if previous is None else previous.counted)
-        return cls(location, scale, remembered, clip, tuple(sorted(counted, key=lambda table: table.column)))
+        found = cls(location, scale, remembered, clip, tuple(sorted(counted, key=lambda table: table.column)))
+        return found if previous is None else found.without_silent(X, previous)
+
+    def without_silent(self, X: Floats, previous: View) -> View:
+        """Return the view in which columns without any value in X (n, d) stay what they were.
+
+        A sensor that is silent for a window must not come back to a scale of nothing
+        (`test_a_column_that_falls_silent_keeps_its_scale`).
+        """
+        silent = np.isnan(X).all(axis=0)
+        if not silent.any():
+            return self
+        counted = [t for t in self.counted if not silent[t.column]] + [t for t in previous.counted if silent[t.column]]
+        return View(
+            np.where(silent, previous.location, self.location),
+            np.where(silent, previous.scale, self.scale),
+            np.where(silent, previous.remembered, self.remembered),
+            self.clip,
+            tuple(sorted(counted, key=lambda table: table.column)),
+        )
 
     def remember(self, encoded: Floats, spread: Floats, low: Floats, high: Floats) -> Floats:
         """Return the larger of the remembered scale, slowly forgotten, and of the one now without wild cells.

@@ -18,7 +18,7 @@ from streamgmm.engine.pace import Unhurried
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
 from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
-from streamgmm.engine.verdicts import Output, name_incidents, pass_unscored, score
+from streamgmm.engine.verdicts import Output, comparable_for, name_incidents, pass_unscored, score
 from streamgmm.errors import DetectorError
 from streamgmm.records import EngineStatus, Event, MemberStatus, ScoredBatch, Version
 from streamgmm.refit.fitting import REFRESH_PASSES, gate, warm
@@ -113,31 +113,32 @@ class Engine:
         """
         out = Output(len(X))
         position = 0
-        complete: Bools = np.logical_not(np.isnan(X).any(axis=1))
+        scorable: Bools = np.logical_not(np.isnan(X).all(axis=1))
         while position < len(X) and self.pending is None:
-            length, ends = self._cut(complete[position:], t[position:], row_hash[position:])
-            self._score(X, t, row_hash, complete, slice(position, position + length), out)
+            length, ends = self._cut(scorable[position:], t[position:], row_hash[position:])
+            self._score(X, t, row_hash, scorable, slice(position, position + length), out)
             position += length
             if ends:
                 with self._pace.spending():
                     self._end_step()
         return out.batch(position)
 
-    def _score(self, X: Floats, t: Floats, row_hash: Hashes, all_complete: Bools, rows: slice, out: Output) -> None:
+    def _score(self, X: Floats, t: Floats, row_hash: Hashes, all_scorable: Bools, rows: slice, out: Output) -> None:
         """Score the rows of one detector value, and put those that are learnt aside."""
         state = self.state
-        part, times, hashes, complete = X[rows], t[rows], row_hash[rows], all_complete[rows]
-        learnt = complete & state.thinning.enters_calibration(hashes)
+        part, times, hashes, scorable = X[rows], t[rows], row_hash[rows], all_scorable[rows]
+        learnt = scorable & state.thinning.enters_calibration(hashes)
         if state.detector is None:
-            pass_unscored(complete, rows, out)
+            pass_unscored(scorable, rows, out)
         else:
-            score(state, state.detector, self.settings, part, complete, rows, out)
+            correction = score(state, state.detector, self.settings, part, scorable, rows, out)
             # Before rules take flags back: see `rules`.
             state.step.flags += int(out.is_anomaly[rows][learnt].sum())
             name_incidents(state, self.settings, X, t, row_hash, rows, out, explain=self._explain)
             state.step.log_density.append(out.log_density[rows][learnt])
             if state.shadow is not None:
-                state.step.shadow.append(self._shadow_detector(state.detector, state.shadow).log_density(part[learnt]))
+                shadow = self._shadow_detector(state.detector, state.shadow)
+                state.step.shadow.append(shadow.log_density(part[learnt]) + correction[learnt])
         if learnt.any():
             state.step.X.append(part[learnt])
             state.step.t.append(times[learnt])
@@ -151,10 +152,10 @@ class Engine:
 
     # ── the step clock ───────────────────────────────────────────────────────────────────────────────────────────
 
-    def _cut(self, complete: Bools, t: Floats, row_hash: Hashes) -> tuple[int, bool]:
+    def _cut(self, scorable: Bools, t: Floats, row_hash: Hashes) -> tuple[int, bool]:
         """Return how many of the rows ahead belong to the running step, and whether it ends with them."""
         state = self.state
-        learnt = state.thinning.enters_calibration(row_hash) & complete
+        learnt = state.thinning.enters_calibration(row_hash) & scorable
         end = 1 + int(np.searchsorted(np.cumsum(learnt), self._rows_missing()))
         if state.thinning.calibration < 1.0:
             over = np.flatnonzero(self._late(t)[1] >= MIN_LATE_ROWS)
@@ -275,12 +276,18 @@ class Engine:
             self._outcome("stale", result.job.targets, job=result.job.number)
         elif self.state.detector is None:
             detector = Detector(result.members, Version(1, 0))
-            self.pending = Promotion(detector, "first", result.job.targets, result.held_out)
+            self.pending = Promotion(detector, "first", result.job.targets, self._comparable(detector, result))
         else:
             try:
                 self._begin_shadow(result)
             except DetectorError as error:
                 self._outcome("failed", result.job.targets, job=result.job.number, message=str(error))
+
+    def _comparable(self, detector: Detector, result: Candidate) -> Floats:
+        """Return a first fit's held-out scores, those of rows with missing cells on the scale of the others."""
+        absent = np.isnan(result.job.X[len(result.job.X) - len(result.held_out) :])
+        maps = comparable_for(self.state, self.settings, detector, absent)
+        return result.held_out + maps.correction(result.held_out, absent, maps.keys(absent))
 
     def _begin_shadow(self, result: Candidate) -> None:
         """Judge a candidate that has seen what the incumbent has: a refresh makes up for the rows since its job."""
@@ -331,7 +338,7 @@ class Engine:
         """Return the state as it will be once the pending promotion is settled: what a snapshot of it must hold."""
         if self.pending is None:
             return self.state
-        state = replace(self.state, detector=self.pending.detector)
+        state = replace(self.state, detector=self.pending.detector, comparable=None)
         if self.pending.held_out is not None:
             state.calibration = Calibration.of(self.settings.calibration_rows, self.pending.held_out)
         return state

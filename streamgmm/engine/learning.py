@@ -28,8 +28,10 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
     """
     t = np.concatenate(step.t) if step.t else np.empty(0)
     if len(t):
-        chosen = np.concatenate(step.in_window)
-        _remember(state, Block.seal(np.concatenate(step.X)[chosen], t[chosen]))
+        X, chosen = np.concatenate(step.X), np.concatenate(step.in_window)
+        _remember(state, Block.seal(X[chosen], t[chosen]))
+        if state.comparable is not None:
+            state.comparable = state.comparable.after(X, state.window)
     if len(scores):
         if settings.level == "adaptive":
             state.calibration = state.calibration.adapt(step.flags, len(scores), settings.target_rate)

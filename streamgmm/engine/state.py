@@ -10,6 +10,7 @@ import numpy as np
 from streamgmm.detector.committee import Detector
 from streamgmm.detector.member import Member, select
 from streamgmm.engine.calibration import Calibration
+from streamgmm.engine.comparable import Comparable
 from streamgmm.engine.incidents import Incident
 from streamgmm.engine.thinning import Tally, Thinning
 from streamgmm.engine.window import Block, Window
@@ -105,6 +106,7 @@ class State:
     refits: int = 0
     epoch: int = 0
     flight: Flight | None = None
+    comparable: Comparable | None = None
 
     @classmethod
     def fresh(cls, settings: EngineSettings) -> State:
@@ -132,6 +134,8 @@ class State:
         }
         if self.detector is not None:
             arrays |= {f"detector.{k}": v for k, v in self.detector.to_arrays().items()}
+        if self.comparable is not None:
+            arrays |= {f"comparable.{k}": v for k, v in self.comparable.to_arrays().items()}
         if self.shadow is not None:
             arrays["shadow.scores"] = np.vstack([self.shadow.candidate, self.shadow.incumbent])
             for i, member in enumerate(self.shadow.members):
@@ -173,6 +177,8 @@ class State:
         state.clocks = [MemberClock(int(c[0]), int(c[1]), float(c[2])) for c in arrays["clocks"]]
         detector = select(arrays, "detector.")
         state.detector = Detector.from_arrays(detector) if detector else None
+        comparable = select(arrays, "comparable.")
+        state.comparable = Comparable.from_arrays(comparable) if comparable else None
         window, calibration, rate = manifest["thinning"]
         state.thinning = Thinning(window, calibration, _nan(rate))
         since, latest, ticks, counted = manifest["tally"]

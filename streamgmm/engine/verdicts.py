@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.engine.comparable import Comparable
 from streamgmm.engine.incidents import first_beyond, follow
 from streamgmm.engine.rules import deserves_flag
 from streamgmm.records import CRITICAL_SCORE, STATUSES, Anomaly, ScoredBatch
@@ -55,28 +56,59 @@ class Output:
         )
 
 
-def pass_unscored(complete: Bools, rows: slice, out: Output) -> None:
+def pass_unscored(scorable: Bools, rows: slice, out: Output) -> None:
     """Let rows pass while there is no detector."""
-    out.status[rows] = np.where(complete, WARMING_UP, MISSING)
+    out.status[rows] = np.where(scorable, WARMING_UP, MISSING)
 
 
 def score(
-    state: State, detector: Detector, settings: EngineSettings, X: Floats, complete: Bools, rows: slice, out: Output
-) -> None:
-    """Score the complete ones of the rows X (n, d) into `out[rows]`."""
+    state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools, rows: slice, out: Output
+) -> Floats:
+    """Score those of the rows X (n, d) that hold anything into `out[rows]`; return what missing cells corrected."""
     calibration = state.calibration
     level = calibration.level(settings.target_rate)
     log_density = np.full(len(X), np.nan)
-    log_density[complete] = detector.log_density(X if complete.all() else X[complete])
+    log_density[scorable] = detector.log_density(X if scorable.all() else X[scorable])
+    correction = _correction(state, detector, settings, X, scorable, log_density)
+    log_density += correction
     p = np.full(len(X), np.nan)
-    p[complete] = calibration.p_values(log_density[complete])
+    p[scorable] = calibration.p_values(log_density[scorable])
     out.log_density[rows] = log_density
     out.p_value[rows] = p
     out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
     out.is_anomaly[rows] = p <= level
     out.threshold[rows] = calibration.threshold(level)
     out.version[rows] = detector.version
-    out.status[rows] = np.where(complete, SCORED, MISSING)
+    out.status[rows] = np.where(scorable, SCORED, MISSING)
+    return correction
+
+
+def _correction(
+    state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools, log_density: Floats
+) -> Floats:
+    """Return what makes the log-densities of rows with missing cells comparable (n,), nats; 0 for complete rows."""
+    correction, absent = np.zeros(len(X)), np.isnan(X)
+    incomplete = np.flatnonzero(absent.any(axis=1) & scorable)
+    if len(incomplete):
+        state.comparable = comparable_for(state, settings, detector, absent[incomplete])
+        keys = state.comparable.keys(absent[incomplete])
+        correction[incomplete] = state.comparable.correction(log_density[incomplete], absent[incomplete], keys)
+    return correction
+
+
+def comparable_for(state: State, settings: EngineSettings, detector: Detector, absent: Bools) -> Comparable:
+    """Return the maps that rows with these missing cells (n, d) need.
+
+    They are made at need, of the detector and the window, which stand still between two step ends: so it does not
+    matter which block asks first.
+    """
+    found = state.comparable
+    if found is None:
+        found = Comparable.of_window(state.window.rows())
+    needed = [int(key) for key in np.unique(found.keys(absent)) if key >= 0]
+    if all(key in found.maps for key in needed):
+        return found
+    return found.extended(needed, detector, state.window.rows(), settings.seed)
 
 
 def name_incidents(

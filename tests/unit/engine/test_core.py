@@ -44,14 +44,6 @@ def test_a_stated_warm_up_is_exact(rng):
     assert (status == 0).sum() == 27
 
 
-def test_rows_with_missing_cells_are_unscored_and_not_learnt(rng):
-    e, X = engine(), rng.normal(size=(600, 2))
-    X[::7, 1] = np.nan
-    status = np.concatenate([p.status for p in feed(e, X)])
-    assert ((status == STATUSES.index("missing")) == np.isnan(X[:, 1])).all()
-    assert not np.isnan(e.state.window.rows()).any()
-
-
 def test_versions_change_only_at_step_ends(rng):
     parts = feed(engine(), rng.normal(size=(2000, 2)))
     version = np.concatenate([p.version for p in parts])
@@ -201,7 +193,7 @@ def test_the_rows_still_needed_are_counted(rng):
 
 def test_a_warm_up_of_missing_rows_fits_as_soon_as_there_is_something(rng):
     e, X = engine(warm_up=50), rng.normal(size=(300, 2))
-    X[:60, 0] = np.nan
+    X[:60] = np.nan
     status = np.concatenate([p.status for p in feed(e, X)])
     assert "failed" in outcomes(e)
     assert STATUSES[status[-1]] == "scored"
