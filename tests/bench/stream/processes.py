@@ -134,15 +134,16 @@ def _slope(contender, short, long, log):
     )
 
 
-def measure(contenders, budget, rounds, folder, say):
+def measure(contenders, budget, rounds, seconds, folder, say):
     """Return what each contender costs, by name; rounds go through all of them, so that a slow minute hits everybody.
 
-    The first round takes the guessed run lengths, the others what it says.
+    The first round takes the guessed run lengths, the others what it says; after `seconds` no more are run.
     """
+    deadline = time.monotonic() + seconds
     measured = {c.name: Measured(c) for c in contenders}
     long = {c.name: min(c.long, c.topic.records) for c in contenders}
     for turn, contender in itertools.product(range(rounds), contenders):
-        if turn < contender.rounds:
+        if turn < contender.rounds and (turn == 0 or time.monotonic() < deadline):
             slope = _slope(contender, contender.short, long[contender.name], folder / "contender.log")
             measured[contender.name].add(slope)
             say(f"{contender.name}: {1e6 * slope.cpu_seconds:.3f} µs CPU a record, to {long[contender.name]}")

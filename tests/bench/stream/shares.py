@@ -21,7 +21,7 @@ STAGES = (
     ),
     (r"kafka/codec|_decompress|gzip\.py|zstandard|lz4|snappy|cramjam", "decompression"),
     (r"kafka/record/|PartitionRecords|bus/one_by_one|codecs/_(typed|objects|payload|envelopes)", ONE_BY_ONE),
-    (r"^\w+\._careful |^(parse|_text) ", ONE_BY_ONE),
+    (r"^\w+\._careful |^JsonCodec\._(read|assemble)|^(parse|_text) ", ONE_BY_ONE),
     (r"streamgmm/(bus|codecs|sources)/", "compiled decoding"),
     (r"streamgmm/features/", "features"),
     (r"streamgmm/refit/|engine/(learning|window)|mixture/(em|e_step|m_step|seeding|statistics)", "learning"),
