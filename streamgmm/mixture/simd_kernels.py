@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 def _has_wide_registers() -> bool:
     """Return whether the machine that numba compiles for (NUMBA_CPU_FEATURES, else this one) has AVX-512."""
-    if config.CPU_FEATURES:
-        return "+avx512f" in config.CPU_FEATURES.split(",")
+    asked: str | None = vars(config)["CPU_FEATURES"]  # numba sets it as it is imported
+    if asked:
+        return "+avx512f" in asked.split(",")
     return bool(binding.get_host_cpu_features().get("avx512f", False))
 
 
