@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamgmm.config import Config
+    from streamgmm.config.learning import Model
     from streamgmm.config.members import MixtureMember
     from streamgmm.records import Json
 
@@ -50,7 +51,7 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
     return EngineSettings(
         names=tuple(columns),
         members=tuple(
-            _choosing(config, _member(name, member, category_columns, count_few=config.model.count_few_values))
+            _choosing(config, _member(config.model, name, member, category_columns))
             for name, member in config.committee.items()
         ),
         min_records=learning.min_records,
@@ -77,7 +78,7 @@ def field_rules(config: Config, columns: Sequence[str]) -> dict[str, FieldRule]:
 
 
 def _member(
-    name: str, member: MixtureMember | MarginalsMember, category_columns: tuple[int, ...], *, count_few: bool
+    model: Model, name: str, member: MixtureMember | MarginalsMember, category_columns: tuple[int, ...]
 ) -> MemberSettings:
     common = MemberSettings(
         name=name,
@@ -87,11 +88,18 @@ def _member(
         refit_every=member.refit_every.records,
         refit_seconds=member.refit_every.duration or math.inf,
         category_columns=category_columns,
-        count_few=count_few,
+        count_few=model.count_few_values,
+        scaling=model.scaling,
     )
     if isinstance(member, MarginalsMember):
         return replace(common, kind="marginals")
-    return replace(common, covariance_type=member.covariance_type, shrinkage=member.shrinkage)
+    return replace(
+        common,
+        covariance_type=member.covariance_type,
+        shrinkage=member.shrinkage,
+        pca_components=None if model.pca is None else model.pca.n_components,
+        pca_share=None if model.pca is None else model.pca.explained_variance,
+    )
 
 
 def _choosing(config: Config, member: MemberSettings) -> MemberSettings:

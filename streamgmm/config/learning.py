@@ -47,6 +47,20 @@ Components: TypeAlias = Annotated[
 ]
 
 
+class Pca(Section):
+    """Fit mixtures along principal components; what those leave out stays one isotropic term."""
+
+    n_components: Int | None = Field(default=None, ge=1, le=4096)
+    """How many."""
+    explained_variance: Float | None = Field(default=None, gt=0, le=1)
+    """Or as many as hold this share of the variance."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield a choice that is none."""
+        if (self.n_components is None) == (self.explained_variance is None):
+            yield Rule((), "pca takes either n_components or explained_variance")
+
+
 class Model(Section):
     """Who scores: a committee, or one mixture."""
 
@@ -54,6 +68,10 @@ class Model(Section):
     """The members, whose mean log-density is the verdict; `single`: one mixture, as the keys beside say."""
     count_few_values: bool = True
     """Whether numeric columns of 8 distinct values at most have them counted, instead of fitted by Gaussians."""
+    scaling: Literal["standard", "robust"] = "standard"
+    """Columns scaled by mean and standard deviation, or by median and quantiles."""
+    pca: Pca | None = None
+    """Fit mixtures along principal components; absent: to the columns themselves. `marginals` never see them."""
     members: Members = Members()
     """What the committee's members shall have instead of their defaults."""
     n_components: Components = 4
@@ -77,6 +95,8 @@ class Model(Section):
             yield Rule(("committee", position), f"{name!r} is named twice")
         if "single" in self.committee and not self.is_single:
             yield Rule(("committee",), "single stands alone: committee: single, or a list of other members")
+        if self.pca is not None and set(self.committee) == {"marginals"}:
+            yield Rule(("pca",), "pca has no effect on marginals, which take each column by itself")
         if not self.is_single:
             for key in ("n_components", "covariance_type"):
                 if key in self.model_fields_set:

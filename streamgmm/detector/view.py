@@ -89,8 +89,11 @@ class View:
         previous: View | None = None,
         *,
         count_few: bool = True,
+        robust: bool = False,
     ) -> View:
         """Fit to the window's rows, remembering the scales of the view before.
+
+        `robust` scales by median and quantiles, which a few far rows do not move, instead of mean and deviation.
 
         What is remembered is the usual scale: one wild reading would blind its column for hundreds of thousands of
         rows after it has left the window (`test_one_wild_reading_is_forgotten_with_its_window`).
@@ -101,7 +104,11 @@ class View:
         encoded = blank.encode(X)
         location, spread, low, high = (np.empty(d) for _ in range(4))
         column_kernels.moments(np.ascontiguousarray(encoded), location, spread, low, high)
-        remembered = spread if previous is None else previous.remember(encoded, spread, low, high)
+        if robust:
+            location, spread = _by_quantiles(encoded, spread)
+            remembered = spread if previous is None else np.maximum(FORGETTING * previous.remembered, spread)
+        else:
+            remembered = spread if previous is None else previous.remember(encoded, spread, low, high)
         floored = np.maximum(spread, REMEMBERED_SHARE * remembered)
         magnitude = np.maximum(np.abs(location), 1.0)
         scale = np.where(floored > CONSTANT * magnitude, floored, magnitude)
@@ -116,7 +123,7 @@ class View:
         A sensor that is silent for a window must not come back to a scale of nothing
         (`test_a_column_that_falls_silent_keeps_its_scale`).
         """
-        silent = np.isnan(X).all(axis=0)
+        silent = np.asarray(np.isnan(X).all(axis=0))
         if not silent.any():
             return self
         counted = [t for t in self.counted if not silent[t.column]] + [t for t in previous.counted if silent[t.column]]
@@ -171,3 +178,15 @@ class View:
         """Rebuild what `to_arrays` gave."""
         counted = tables.from_arrays(arrays)
         return cls(arrays["location"], arrays["scale"], arrays["remembered"], float(arrays["clip"]), counted)
+
+
+def _by_quantiles(X: Floats, deviation: Floats) -> tuple[Floats, Floats]:
+    """Return the median and a scale of each column: of the inner half or four fifths, whichever is wider.
+
+    Both are those of a normal distribution. Where both vanish, for a column that rests most of the time, a tenth of the
+    standard deviation is left.
+    """
+    known = np.where(np.isnan(X).all(axis=0), 0.0, X)
+    tenth, quarter, middle, three_quarters, nine_tenths = np.nanquantile(known, [0.1, 0.25, 0.5, 0.75, 0.9], axis=0)
+    inner = np.maximum((three_quarters - quarter) / 1.349, (nine_tenths - tenth) / 2.563)
+    return middle, np.maximum(inner, 0.1 * deviation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from streamgmm.mixture.marginals import Marginals
 from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.selection import select
 from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
+from streamgmm.refit.reduction import Reduction
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,11 +107,15 @@ def warm(
     z = view.apply(X, blank(member.mixture))
     mixture: Mixture
     if isinstance(member.mixture, Marginals):
-        start = _restart(member.mixture.moved(*between(member.view, view)), z, _changed(member.view, view))
-        mixture = marginals.run(start, z, passes, settings.floor, deadline=expired, on_pass=on_pass)
+        alone = _restart(member.mixture.moved(*between(member.view, view)), z, _changed(member.view, view))
+        mixture = marginals.run(alone, z, passes, settings.floor, deadline=expired, on_pass=on_pass)
     else:
-        moved = rebase(member.mixture, member.view, view)
-        mixture = em.run(moved, z, passes, 0.0, protection(settings), deadline=expired, on_pass=on_pass).parameters
+        start = rebase(member.mixture, member.view, view)
+        guard = protection(settings)
+        if settings.reduces:
+            mixture = _reduced(z, settings).warm(start, passes, guard, expired, on_pass)
+        else:
+            mixture = em.run(start, z, passes, 0.0, guard, deadline=expired, on_pass=on_pass).parameters
     _check(expired)
     return Member(member.name, view, mixture, newest)
 
@@ -132,9 +137,45 @@ def cold(
         found = marginals.run(start, z, COLD_PASSES, settings.floor, deadline=expired, on_pass=on_pass)
         _check(expired)
         return Member(settings.name, view, found, newest)
-    fitted = _mixture(view.apply(X), settings, rng, expired, on_pass)
+    z = view.apply(X)
+    if settings.reduces:
+        reduced = _reduced(z, settings)
+        fitted = reduced.reduction.expand(_mixture(reduced.scores, settings, rng, expired, on_pass).parameters)
+    else:
+        fitted = _mixture(z, settings, rng, expired, on_pass).parameters
     _check(expired)
-    return Member(settings.name, view, fitted.parameters, newest)
+    return Member(settings.name, view, fitted, newest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reduced:
+    """Rows along principal axes (n, n_axes), and the way there and back."""
+
+    reduction: Reduction
+    scores: Floats
+    covariance_type: str
+
+    def warm(
+        self,
+        start: MixtureParameters,
+        passes: int,
+        guard: Protection,
+        expired: Expired | None,
+        on_pass: OnPass | None,
+    ) -> MixtureParameters:
+        """Take EM passes along the axes, from a mixture of the features to another."""
+        along = self.reduction.project(start, self.covariance_type)
+        found = em.run(along, self.scores, passes, 0.0, guard, deadline=expired, on_pass=on_pass).parameters
+        return self.reduction.expand(found)
+
+
+def _reduced(z: Floats, settings: MemberSettings) -> _Reduced:
+    """Find the principal axes of features (n, n_features), by their complete rows; these alone teach."""
+    complete = z[~np.isnan(z).any(axis=1)]
+    if not len(complete):
+        raise FitError("no complete row to find principal components by", hint="leave model.pca out")
+    reduction = Reduction.fit(complete, settings.pca_components, settings.pca_share, settings.floor)
+    return _Reduced(reduction, reduction.scores(complete), settings.covariance_type)
 
 
 def _mixture(
@@ -154,7 +195,8 @@ def _mixture(
 
 
 def _view(X: Floats, settings: MemberSettings, previous: View | None) -> View:
-    return View.fit(X, settings.clip, settings.category_columns, previous, count_few=settings.count_few)
+    few, robust = settings.count_few, settings.scaling == "robust"
+    return View.fit(X, settings.clip, settings.category_columns, previous, count_few=few, robust=robust)
 
 
 def _changed(old: View, new: View) -> NDArray[np.intp]:

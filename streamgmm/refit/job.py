@@ -54,6 +54,11 @@ class MemberSettings:
         Scaled features beyond ±clip count as ±clip.
     count_few : bool
         Whether values of columns with few distinct ones are counted instead of fitted.
+    scaling
+        By mean and standard deviation, or by median and quantiles.
+    pca_components, pca_share
+        How many principal axes the mixture is fitted along, or the share of the variance they shall hold; neither: it
+        is fitted to the features themselves.
     """
 
     name: str = "single"
@@ -71,6 +76,14 @@ class MemberSettings:
     clip: float = 30.0
     category_columns: tuple[int, ...] = ()
     count_few: bool = True
+    scaling: Literal["standard", "robust"] = "standard"
+    pca_components: int | None = None
+    pca_share: float | None = None
+
+    @property
+    def reduces(self) -> bool:
+        """Return whether the mixture is fitted along principal axes."""
+        return self.pca_components is not None or self.pca_share is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,3 +93,24 @@ def test_an_explanation_of_what_is_absurdly_far_still_holds_numbers(rng, far):
     numbers = [explanation.distance2, *explanation.responsibilities]
     numbers += [v for c in explanation.contributions for v in (c.surprise, c.share, c.observed, c.expected, c.stddev)]
     assert np.isfinite(numbers).all()
+
+
+def test_a_robust_scale_ignores_a_few_far_rows(rng):
+    X = rng.normal(size=(1000, 2)) * [1.0, 50.0] + [5.0, 0.0]
+    X[:50, 0] = 1e6
+    view = View.fit(X, 30.0, (), robust=True)
+    np.testing.assert_allclose(view.scale, [1.0, 50.0], rtol=0.3)
+    np.testing.assert_allclose(view.location, [5.0, 0.0], atol=5.0)
+    assert View.fit(X, 30.0, ()).scale[0] > 1e4
+    resting = np.where(rng.random((1000, 1)) < 0.05, 1.0 + rng.random((1000, 1)), 0.0)
+    assert View.fit(resting, 30.0, (), robust=True).scale[0] == pytest.approx(0.1 * resting.std())
+
+
+def test_a_robust_view_keeps_missing_cells_and_its_memory(rng):
+    X = rng.normal(size=(500, 2))
+    X[::3, 0] = np.nan
+    X[:, 1] = np.nan
+    view = View.fit(X, 30.0, (), robust=True)
+    assert np.isfinite([view.location, view.scale]).all()
+    quiet = View.fit(np.full((500, 2), 0.0), 30.0, (), view, robust=True)
+    assert quiet.remembered[0] == pytest.approx(0.999 * view.remembered[0])
