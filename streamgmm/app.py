@@ -141,6 +141,7 @@ class _App:
             outlets,
             commit_interval=COMMIT_SECONDS,
             now=now,
+            max_latency=config.limits.max_latency,
             interrupted=lambda: stop.overdue(config.limits.shutdown / 2),
             patience=self._patience,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from streamgmm.records import OutputRecord, TopicPartition
     from streamgmm.sinks import Sink
     from streamgmm.sources import Source
+
+logger = logging.getLogger(__name__)
 
 # While a sink pushes back, the source is polled (paused) this often, so that we stay in the group.
 FLUSH_SLICE = 0.5
@@ -35,6 +38,9 @@ class Delivery:
     ----------
     outlets
         Every one must have flushed a row before its offset is committed. None on a dry run, which commits nothing.
+    max_latency
+        Seconds that written records may wait for their flush while more are coming; sinks send meanwhile, and one wait
+        for acknowledgements serves many blocks. 0 flushes every block.
     commit_interval
         Seconds between two commits; a revoked partition's flushed offsets are committed by the source at once.
     now
@@ -51,6 +57,7 @@ class Delivery:
         outlets: Sequence[Outlet],
         *,
         commit_interval: float,
+        max_latency: float = 0.0,
         now: Callable[[], float],
         interrupted: Callable[[], bool] = lambda: False,
         patience: Callable[[], float] = lambda: COMMIT_TIMEOUT,
@@ -58,9 +65,13 @@ class Delivery:
         self._source = source
         self._outlets = outlets
         self._interval = commit_interval
+        self._max_latency = max_latency
         self._now = now
         self._interrupted = interrupted
         self._patience = patience
+        self._unflushed: dict[str, Sink] = {}
+        self._oldest = 0.0
+        self._pending: dict[TopicPartition, int] = {}
         self._flushed: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._last_commit = now()
@@ -69,7 +80,7 @@ class Delivery:
     def complete(
         self, records: Mapping[str, Sequence[OutputRecord]], next_offsets: Mapping[TopicPartition, int]
     ) -> dict[str, int]:
-        """Make records durable and their offsets committable; commit when it is time.
+        """Write records; flush them when it is time, which makes their offsets committable; commit when it is time.
 
         Parameters
         ----------
@@ -89,23 +100,49 @@ class Delivery:
             if mine:
                 outlet.sink.write(mine)
                 taken[outlet.sink.name] = taken.get(outlet.sink.name, 0) + len(mine)
-        for outlet in self._outlets:
-            if outlet.sink.name in taken:
-                self._flush(outlet.sink)
-        self._note(next_offsets)
+        if taken and not self._unflushed:
+            self._oldest = self._now()
+        self._unflushed |= {outlet.sink.name: outlet.sink for outlet in self._outlets if outlet.sink.name in taken}
+        self._pending |= next_offsets
+        if not self._unflushed or self._max_latency <= 0.0:
+            self.flush()
         self.tick()
         return taken
 
-    def tick(self) -> None:
-        """Commit when it is time, also while the stream is quiet."""
+    @property
+    def waits(self) -> bool:
+        """Whether written records wait for their flush: the next turn should not wait for more."""
+        return bool(self._unflushed)
+
+    def tick(self, *, quiet: bool = False) -> None:
+        """Flush and commit when it is time, and flush at once when the stream is quiet."""
+        if self._unflushed and (quiet or self._now() - self._oldest >= self._max_latency):
+            self.flush()
         if self._now() - self._last_commit >= self._interval:
             self.commit()
 
+    def flush(self) -> None:
+        """Wait until every sink has what was written, however long that takes; then its offsets may be committed.
+
+        Raises
+        ------
+        StopError
+            Trying again cannot help, or `interrupted` gives up.
+        """
+        for name, sink in list(self._unflushed.items()):
+            self._flush(sink)
+            del self._unflushed[name]
+        self._note_pending()
+
     def commit(self) -> bool:
-        """Commit everything flushed so far; False when it was refused.
+        """Flush, and commit everything; False when it was refused.
 
         A refusal is no error: whoever owns the partition now reads it again.
         """
+        self.flush()
+        return self._commit()
+
+    def _commit(self) -> bool:
         due = {tp: o for tp, o in self._flushed.items() if o > self._committed.get(tp, -1)}
         self._last_commit = self._now()
         if not due or not self._outlets:
@@ -119,12 +156,14 @@ class Delivery:
     def assigned(self, floors: Mapping[TopicPartition, int]) -> None:
         """Learn where newly assigned partitions are committed: nothing below is ever committed again."""
         for tp, floor in floors.items():
+            self._pending.pop(tp, None)
             self._flushed.pop(tp, None)
             self._committed[tp] = floor
 
     def released(self, partitions: Sequence[TopicPartition]) -> None:
         """Forget partitions that are no longer ours."""
         for tp in partitions:
+            self._pending.pop(tp, None)
             self._flushed.pop(tp, None)
             self._committed.pop(tp, None)
 
@@ -134,15 +173,24 @@ class Delivery:
         return events
 
     def close(self, timeout: float) -> None:
-        """Commit, and close every sink inside the time."""
+        """Flush what can be, commit that, and close every sink, inside the time."""
         deadline = self._now() + timeout
-        self.commit()
+        try:
+            if all(sink.flush(max(0.0, deadline - self._now())) for sink in self._unflushed.values()):
+                self._unflushed.clear()
+                self._note_pending()
+        except StopError as error:
+            # The rows are read again after a restart; a sink says by itself what it closes with.
+            logger.warning("not everything was flushed: %s", error)
+        self._commit()
         for outlet in self._outlets:
             outlet.sink.close(max(0.0, deadline - self._now()))
 
-    def _note(self, next_offsets: Mapping[TopicPartition, int]) -> None:
+    def _note_pending(self) -> None:
+        """Everything written is flushed: what was done with it may be committed."""
         floor = self._committed | self._flushed
-        ahead = {tp: offset for tp, offset in next_offsets.items() if offset > floor.get(tp, -1)}
+        ahead = {tp: offset for tp, offset in self._pending.items() if offset > floor.get(tp, -1)}
+        self._pending.clear()
         self._flushed |= ahead
         if self._outlets:
             self._source.flushed(ahead)

@@ -96,17 +96,21 @@ class Loop:
         self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen
         while not stopped():
             if not self.turn() and self.until_end and self.source.at_end():
-                return
+                break
+        with self._stage("deliver"):
+            self.delivery.flush()
 
     def turn(self) -> bool:
         """Take one batch all the way; False when there was nothing to take."""
         with self._stage("poll"):
-            batch = self.source.poll(POLL_SECONDS)
+            # Records that wait for their flush wait for company, not for a quiet topic.
+            batch = self.source.poll(0.0 if self.delivery.waits else POLL_SECONDS)
         for change in self.source.rebalances():
             self._rebalanced(change)
         if len(batch) or batch.next_offsets:
             self._take(batch)
-        self.delivery.tick()
+        with self._stage("deliver"):
+            self.delivery.tick(quiet=not len(batch))
         if self.now() - self._saved_at >= self.save_interval and self.engine.state.rows_seen > self._rows_at_save:
             self.save()
         self._report(Report())

@@ -9,6 +9,7 @@ import numpy as np
 
 from streamgmm.paging import Flag, Paging
 from streamgmm.sinks import _rendering as messages
+from streamgmm.sinks import _scores as scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ class Rendering:
     names
         Of the columns that were scored.
     takes
-        What outlets ask for: anomalies, all, dead_letters, or a feed of `pages` by its name.
+        What outlets ask for: anomalies, all, packed, dead_letters, or a feed of `pages` by its name.
     dead_letter_topic
         Source topic → where its dead letters go; None where the sink has one place only.
     pages
@@ -55,7 +56,11 @@ class Rendering:
         if "anomalies" in self.takes or "all" in self.takes:
             rendered["anomalies"] = self._anomalies(batch, mine, part, scored)
         if "all" in self.takes:
-            rendered["all"] = [*rendered["anomalies"], *self._compact(batch, mine, part, scored)]
+            others = np.flatnonzero(~scored.is_anomaly & ~part.muted[mine.record])
+            rendered["all"] = [*rendered["anomalies"], *scores.score_records(batch, mine, scored, others)]
+        if "packed" in self.takes:
+            every = np.flatnonzero(~part.muted[mine.record])
+            rendered["packed"] = list(scores.packed_records(batch, mine, scored, every))
         if self.pages.feeds:
             rendered |= self._pages(batch, mine, part, scored)
         if "dead_letters" in self.takes:
@@ -76,7 +81,7 @@ class Rendering:
         self, batch: RecordBatch, mine: FeatureBatch, scored: ScoredBatch, anomaly: Anomaly, suppressed: int = 0
     ) -> OutputRecord:
         payload = batch.value[int(mine.record[anomaly.index])] or b""
-        passthrough = self.codec.passthrough(payload)
+        passthrough = self.codec.passthrough(payload, int(mine.row[anomaly.index]))
         return messages.anomaly_record(batch, mine, scored, anomaly, self.names, passthrough, suppressed)
 
     def _pages(
@@ -96,8 +101,3 @@ class Rendering:
                 record = messages.incident_record(page.incident, closed=page.closed, suppressed=page.suppressed)
                 rendered[page.feed].append(record)
         return rendered
-
-    @staticmethod
-    def _compact(batch: RecordBatch, mine: FeatureBatch, part: Part, scored: ScoredBatch) -> list[OutputRecord]:
-        rows = np.flatnonzero(~scored.is_anomaly & ~part.muted[mine.record])
-        return [messages.compact_record(batch, mine, scored, int(i)) for i in rows]

@@ -208,10 +208,16 @@ def outlets(config: Config) -> list[Outlet]:
     """Build every sink, the dead letters' included."""
     names = _sink_names(config)
     built = [
-        Outlet(_sink(config, section, name, f"sinks[{i}]"), name if section.is_paged else section.emit)
+        Outlet(_sink(config, section, name, f"sinks[{i}]"), _takes(section, name))
         for i, (section, name) in enumerate(zip(config.sinks, names, strict=True))
     ]
     return [*built, Outlet(_dead_letters(config), "dead_letters")]
+
+
+def _takes(section: KafkaSink | FileSink, name: str) -> str:
+    if getattr(section, "format", "json") == "packed":
+        return "packed"
+    return name if section.is_paged else section.emit
 
 
 def feeds(config: Config) -> list[Feed]:
@@ -260,6 +266,7 @@ def _kafka(config: Config, section: KafkaSink | KafkaDeadLetters, topic: str, na
         name=name,
         compression=None if compression == "none" else compression,
         linger_ms=section.client.linger_ms,
+        transcode=getattr(section, "format", "json") == "msgpack",
     )
     return kafka_sink.build(settings)
 

@@ -104,6 +104,7 @@ class Rig:
         feeds=(),
         dry_run=False,
         commit_interval=0.0,
+        max_latency=0.0,
         save_interval=0.0,
         max_replay=10**9,
         interrupted=lambda: False,
@@ -120,7 +121,12 @@ class Rig:
             [] if dry_run else [*(Outlet(self.sink, takes) for takes in sinks), Outlet(self.letters, "dead_letters")]
         )
         self.delivery = Delivery(
-            self.source, outlets, commit_interval=commit_interval, now=time.monotonic, interrupted=interrupted
+            self.source,
+            outlets,
+            commit_interval=commit_interval,
+            max_latency=max_latency,
+            now=time.monotonic,
+            interrupted=interrupted,
         )
         self.engine = Engine(settings, runner or InlineRunner(time.monotonic), restored.state if restored else None)
         self.pages = Paging(feeds)

@@ -114,7 +114,7 @@ class ProducerClient(Section):
 
     client_id: Text = "streamgmm"
     """How brokers name us in logs and quotas."""
-    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
     """How record batches are compressed."""
     linger_ms: Int = Field(default=5, ge=0)
     """How long a record waits for others to share its request."""

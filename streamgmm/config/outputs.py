@@ -56,6 +56,14 @@ class KafkaSink(_Sink):
     """Encryption and authentication; the source's where absent, if the brokers are the source's as well."""
     client: ProducerClient = ProducerClient()
     """Options of the Kafka producer."""
+    format: Literal["json", "msgpack", "packed"] = "json"
+    """JSON or MessagePack, the same document; `packed`, with `emit: all`: one record of columns for a block of rows."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield a packed sink of anything but every row."""
+        yield from super().rules()
+        if self.format == "packed" and self.emit != "all":
+            yield Rule(("format",), "format: packed holds the scores of all rows, so it needs emit: all")
 
 
 class FileSink(_Sink):
@@ -156,6 +164,8 @@ class Limits(Section):
     """Most keys that derived columns keep state for; one more takes the place of the key seen longest ago."""
     learning_cpu: Float = Field(default=0.2, gt=0, lt=1)
     """Share of the process's processor time, and of one core, that learning may take; beyond it intervals stretch."""
+    max_latency: Seconds = 0.1
+    """How long what sinks were given may wait to be flushed while more rows come; in a quiet stream nothing waits."""
     loop_deadline: Seconds = 60.0
     """A turn of the loop that takes longer ends the process with exit code 1, for a restart."""
     stall_deadline: Seconds = 600.0

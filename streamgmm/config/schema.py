@@ -144,6 +144,13 @@ class Config(Section):
             yield Rule(used[position][0], f"the file {path!r} is used twice")
 
     def _size_rules(self) -> Iterator[Rule]:
+        for i, sink in enumerate(self.sinks):
+            linger = sink.client.linger_ms if isinstance(sink, KafkaSink) else 0
+            if linger > 1000 * self.limits.max_latency:
+                yield Rule(
+                    ("sinks", i, "client", "linger_ms"),
+                    f"linger_ms ({linger}) is above limits.max_latency ({self.limits.max_latency:g} s)",
+                )
         most = self.limits.calibration_rows
         if self.detection.buffer is not None and self.detection.buffer > most:
             yield Rule(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import sys
 from base64 import b64encode
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from streamgmm.records import CRITICAL_SCORE, SEVERITIES, STATUSES, FlaggedRow, OutputRecord, Version
+from streamgmm.records import CRITICAL_SCORE, SEVERITIES, FlaggedRow, OutputRecord, Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,12 +37,14 @@ VERSION_HEADER = "streamgmm-model-version"
 SOURCE_HEADER = "streamgmm-source"
 REASON_HEADER = "streamgmm-reason"
 DETAIL_HEADER = "streamgmm-detail"
+CONTENT_HEADER, MSGPACK = "content-type", b"application/vnd.msgpack"
 _OURS = {VERSION_HEADER, SOURCE_HEADER, REASON_HEADER, DETAIL_HEADER}
 _DETAIL_BYTES = 1000
 _LEADING = 5  # features and contributions that an incident record names
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST = datetime(1, 1, 1, tzinfo=UTC) - _EPOCH
-_LAST = datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH
+# The years that a datetime knows, as seconds since the epoch.
+FIRST_SECOND = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()
+LAST_SECOND = (datetime(9999, 12, 31, 23, 59, 59, 999_000, tzinfo=UTC) - _EPOCH).total_seconds()
 
 
 def anomaly_record(
@@ -137,18 +140,10 @@ def flagged_row(batch: RecordBatch, features: FeatureBatch, scored: ScoredBatch,
     )
 
 
-def compact_record(batch: RecordBatch, features: FeatureBatch, scored: ScoredBatch, index: int) -> OutputRecord:
-    """Render any row without its explanation (`emit: all`); what an unscored row does not have is null."""
-    value = _where(batch, features, index) | {
-        "status": STATUSES[int(scored.status[index])],
-        "is_anomaly": bool(scored.is_anomaly[index]),
-        "log_density": _number(scored.log_density[index]),
-        "p_value": _number(scored.p_value[index]),
-        "score": _number(scored.score[index]),
-        "threshold": _number(scored.threshold[index]),
-        "model_version": _version(scored, index),
-    }
-    return _message(batch, features, scored, index, value)
+def as_msgpack(record: OutputRecord) -> OutputRecord:
+    """Return a JSON record as MessagePack: the same document, and a header that says so."""
+    value = msgspec.msgpack.encode(msgspec.json.decode(record.value))
+    return replace(record, value=value, headers=(*record.headers, (CONTENT_HEADER, MSGPACK)))
 
 
 def dead_letter(batch: RecordBatch, reject: Reject, topic: str | None) -> OutputRecord:
@@ -181,7 +176,7 @@ def rfc3339(seconds: float) -> str | None:
     """Return a time as RFC 3339 in UTC with milliseconds; None for NaN; years 1 to 9999."""
     if math.isnan(seconds):
         return None
-    bounded = min(max(seconds, _FIRST.total_seconds()), _LAST.total_seconds())
+    bounded = min(max(seconds, FIRST_SECOND), LAST_SECOND)
     moment = _EPOCH + timedelta(milliseconds=round(bounded * 1000))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -16,6 +16,7 @@ from kafka import errors
 
 from streamgmm.bus import client
 from streamgmm.errors import RetryableError, StopError, StreamgmmError
+from streamgmm.sinks._rendering import as_msgpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +56,8 @@ class KafkaSinkSettings:
         How batches are compressed; None for not at all.
     linger_ms
         How long a batch waits for company. A flush does not wait for it.
+    transcode
+        Whether JSON values leave as MessagePack.
     buffer_records
         Unacknowledged sends at a time; what exceeds them waits for `flush`.
     """
@@ -64,6 +67,7 @@ class KafkaSinkSettings:
     name: str = "kafka"
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = None
     linger_ms: int = 5
+    transcode: bool = False
     buffer_records: int = 50_000
 
 
@@ -101,7 +105,7 @@ class KafkaSink:
 
     def write(self, records: Sequence[OutputRecord]) -> None:
         """Accept records; what the producer cannot take at once is kept for `flush`."""
-        self._waiting.extend(records)
+        self._waiting.extend(map(as_msgpack, records) if self._settings.transcode else records)
         self._collect()
         self._hand_over()
 

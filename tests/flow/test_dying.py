@@ -44,8 +44,10 @@ def live(rig, store):
     return True
 
 
-@pytest.mark.parametrize("commit_interval", [0.0, 1e9], ids=["eager", "lazy"])
-def test_nothing_is_lost_and_nothing_learnt_twice(X, rng, tmp_path, commit_interval):
+@pytest.mark.parametrize(
+    ("commit_interval", "max_latency"), [(0.0, 0.0), (1e9, 0.0), (1e9, 1e9)], ids=["eager", "lazy", "unflushed"]
+)
+def test_nothing_is_lost_and_nothing_learnt_twice(X, rng, tmp_path, commit_interval, max_latency):
     calm = Rig(logs(X, poison=True), (64,)).run()
     aborts = {tp: rng.choice(np.arange(150, 700), 5, replace=False).tolist() for tp in PARTITIONS}
     log, store = with_aborts(logs(X, poison=True), aborts), SnapshotStore(tmp_path)
@@ -53,7 +55,7 @@ def test_nothing_is_lost_and_nothing_learnt_twice(X, rng, tmp_path, commit_inter
     while not done:
         newest = store.newest()
         restored = newest and checkpoint.unpack(newest, SETTINGS, calm.identity)
-        rig = Rig(log, (64, 9), restored, commit_interval=commit_interval)
+        rig = Rig(log, (64, 9), restored, commit_interval=commit_interval, max_latency=max_latency)
         done = live(rig, store)
         deaths += not done
         ids |= {a["id"] for a in rig.anomalies()}

@@ -116,3 +116,52 @@ def test_partitions_that_are_gone_are_not_committed():
     d.released([TP])
     d.commit()
     assert not group.commits()
+
+
+def test_blocks_share_a_flush_until_it_is_due_or_the_stream_is_quiet():
+    sink = MemorySink("one")
+    group = Group([sink])
+    clock = [0.0]
+    d = Delivery(group, [Outlet(sink, "anomalies")], commit_interval=100.0, max_latency=1.0, now=lambda: clock[0])
+    for n in range(3):
+        d.complete({"anomalies": [RECORD]}, {TP: n + 1})
+        clock[0] += 0.25
+    d.complete({}, {TP: 10})
+    assert (sink.records, d.waits, group.seen) == ([], True, [])
+    clock[0] = 1.0
+    d.tick()
+    assert (len(sink.records), d.waits, group.seen) == (3, False, [("flushed", {TP: 10})])
+    d.complete({"anomalies": [RECORD]}, {TP: 11})
+    d.tick()
+    assert d.waits
+    d.tick(quiet=True)
+    assert group.seen[-1] == ("flushed", {TP: 11})
+    d.complete({}, {TP: 12})
+    assert group.seen[-1] == ("flushed", {TP: 12}), "nothing waits, so nothing has to"
+
+
+def test_a_commit_flushes_first_and_gone_partitions_are_left_out():
+    sink = MemorySink("one")
+    group = Group([sink])
+    d = delivery(group, [sink], interval=1e9, max_latency=1e9)
+    other = TopicPartition("t", 1)
+    d.complete({"anomalies": [RECORD]}, {TP: 3, other: 8})
+    d.released([other])
+    assert d.commit()
+    assert group.commits() == [{TP: 3}]
+    assert sink.records == [RECORD]
+
+
+@pytest.mark.parametrize("stuck", ["held", "hopeless", "no"])
+def test_closing_commits_only_what_could_be_flushed(stuck):
+    sink = MemorySink("one")
+    group = Group()
+    d = delivery(group, [sink], interval=1e9, max_latency=1e9)
+    d.complete({"anomalies": [RECORD]}, {TP: 3})
+    if stuck == "held":
+        sink.hold()
+    elif stuck == "hopeless":
+        sink.stop_with(StopError("no right to write"))
+    d.close(1.0)
+    assert group.commits() == ([{TP: 3}] if stuck == "no" else [])
+    assert group.polls == 0, "nothing is waited for beyond the time"

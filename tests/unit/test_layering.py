@@ -76,7 +76,7 @@ MAY_IMPORT = {
     "checkpoint": {"detector", "engine", "errors", "records", "snapshots"},
     "delivery": {"errors", "records", "sinks!", "sources!"},
     "supervisor": {"errors", "records"},
-    "rendering": {"codecs!", "errors", "ledger", "paging", "records", "sinks!", "sinks._rendering"},
+    "rendering": {"codecs!", "errors", "ledger", "paging", "records", "sinks!", "sinks._rendering", "sinks._scores"},
     "paging": {"engine.incidents", "records"},
     "warmth": {"detector", "engine", "errors", "mixture", "records", "refit"},
     "engine": {"detector", "errors", "features", "mixture", "records", "refit"},

@@ -28,6 +28,7 @@ from streamgmm.records import (
 )
 from streamgmm.sinks import _rendering as rendering
 from streamgmm.sinks import file
+from streamgmm.sinks._scores import score_records
 
 DOCS = Path(__file__).parents[3] / "docs"
 NAMES = ("load", "temp")
@@ -136,7 +137,7 @@ def test_a_compact_row_has_null_for_what_it_was_not_given(status):
         status=np.array([status, status]),
     )
     for scored in (SCORED, unscored):
-        record = rendering.compact_record(BATCH, FEATURES, scored, 1)
+        record = score_records(BATCH, FEATURES, scored, np.array([1]))[0]
         value = json.loads(record.value)
         document = schema("score")
         document.validate(value)

@@ -139,7 +139,9 @@ def test_a_kafka_sink_is_told_everything(built):
     assert (settings.topic, settings.compression, settings.linger_ms) == ("x", "zstd", 50)
     assert settings.connection.client["max_request_size"] == 2 << 20
     (_, _, plain), _ = built(config())
-    assert plain.compression is None
+    assert (plain.compression, plain.transcode) == ("lz4", False)
+    (_, _, none), _ = built(config(sinks=[{"topic": "x", "client": {"compression_type": "none"}, "format": "msgpack"}]))
+    assert (none.compression, none.transcode) == (None, True)
 
 
 @pytest.mark.parametrize(
