@@ -43,7 +43,8 @@ def heading(topics, quick):
         + f". Apache Kafka, one partition, uncompressed, batches as librdkafka makes them under load. {sizes}. "
         "16 features of a mixture of 8 components; the daemon has `n_components: 8, covariance_type: full, committee: "
         "single, target_rate: 1e-4` unless defaults are named, the baselines a mixture of the same shape. Everybody "
-        "flags, and produces what it flags. Learning is paused by a schedule that is never due."
+        "flags, and produces what it flags. Learning is paused by a schedule that is never due. CPU is user and "
+        "system time of the whole process, by the slope between two run lengths. `make bench-stream` measures it again."
         + (" **A quick run: one round.**" if quick else "")
     )
 
@@ -112,7 +113,7 @@ def latency(measured):
     lines = [
         "### From produce to a visible anomaly",
         "",
-        "JSON objects, produced while the daemon reads; every hundredth to thousandth record is a planted anomaly.",
+        "JSON objects, produced while the daemon reads; 25 planted anomalies a second, or one in a thousand records.",
         "",
         "| offered/s | scored/s | p50 | p99 | anomalies seen | refreshes, refits | CPU µs a row | cores | RSS |",
         "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
