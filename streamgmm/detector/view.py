@@ -189,4 +189,5 @@ def _by_quantiles(X: Floats, deviation: Floats) -> tuple[Floats, Floats]:
     known = np.where(np.isnan(X).all(axis=0), 0.0, X)
     tenth, quarter, middle, three_quarters, nine_tenths = np.nanquantile(known, [0.1, 0.25, 0.5, 0.75, 0.9], axis=0)
     inner = np.maximum((three_quarters - quarter) / 1.349, (nine_tenths - tenth) / 2.563)
-    return middle, np.maximum(inner, 0.1 * deviation)
+    rests = inner <= CONSTANT * np.maximum(np.abs(middle), 1.0)
+    return middle, np.where(rests, 0.1 * deviation, inner)
