@@ -173,7 +173,7 @@ class Detection(Section):
 
     target_rate: Float = Field(default=0.001, gt=0, le=0.5)
     """Share of rows to flag."""
-    level: Literal["fixed", "adaptive"] = "fixed"
+    level: Literal["fixed", "adaptive"] = "adaptive"
     """Whether the level follows the realised rate."""
     buffer: Int | None = Field(default=None, ge=10)
     """Scores that p-values are ranked in; absent: 5000 or 10 / target_rate, whichever is more."""

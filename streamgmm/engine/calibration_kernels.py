@@ -53,3 +53,22 @@ def bucket_starts(ordered, low, scale, starts):  # type: ignore[no-untyped-def] 
     while filled < len(starts):
         starts[filled] = len(ordered)
         filled += 1
+
+
+@njit(
+    "float64(float64[::1], boolean[::1], float64, float64, float64, float64, float64, float64[::1])",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def follow_level(p, counts, target, gain, bound, most, log_gain, level):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write the level (n,) by which each row is flagged, and return log_gain after the last one.
+
+    Each row that counts moves it by gain · (1 − flag / target), within ±bound; rows without a p-value (NaN) do not.
+    """
+    for i in range(len(p)):
+        level[i] = min(most, target * np.exp(log_gain))
+        if counts[i] and not np.isnan(p[i]):
+            flagged = 1.0 if p[i] <= level[i] else 0.0
+            log_gain = max(-bound, min(bound, log_gain + gain * (1.0 - flagged / target)))
+    return log_gain

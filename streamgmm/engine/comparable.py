@@ -116,7 +116,7 @@ class Comparable:
     def _hidden(self, key: int, absent: Bools, rng: np.random.Generator) -> Bools:
         """Return which cells of donors to hide: the pattern, or any, until so many are missing."""
         if key < len(self.patterns):
-            return absent | self.patterns[key]
+            return np.asarray(absent | self.patterns[key])
         order = np.where(absent, -1.0, rng.random(absent.shape))
         rank = np.argsort(np.argsort(order, axis=1), axis=1)
         return np.asarray(absent | (rank < key + 1 - len(self.patterns)))

@@ -131,9 +131,7 @@ class Engine:
         if state.detector is None:
             pass_unscored(scorable, rows, out)
         else:
-            correction = score(state, state.detector, self.settings, part, scorable, rows, out)
-            # Before rules take flags back: see `rules`.
-            state.step.flags += int(out.is_anomaly[rows][learnt].sum())
+            correction = score(state, state.detector, self.settings, part, scorable, learnt, rows, out)
             name_incidents(state, self.settings, X, t, row_hash, rows, out, explain=self._explain)
             state.step.log_density.append(out.log_density[rows][learnt])
             if state.shadow is not None:
@@ -315,7 +313,7 @@ class Engine:
             state.shadow = shadow
             return False
         state.shadow = None
-        verdict = judge(shadow.candidate, shadow.incumbent, self._threshold())
+        verdict = judge(shadow.candidate, shadow.incumbent, self._target_threshold())
         self._judged = {"candidate": verdict.candidate, "incumbent": verdict.incumbent}
         if verdict.refused is None:
             version = Version(state.detector.version.promotion + 1, 0)
@@ -389,6 +387,10 @@ class Engine:
     def _threshold(self) -> float:
         calibration = self.state.calibration
         return calibration.threshold(calibration.level(self.settings.target_rate))
+
+    def _target_threshold(self) -> float:
+        """Return the threshold at the target rate itself, wherever the adaptive level happens to be."""
+        return self.state.calibration.threshold(self.settings.target_rate)
 
     def _outcome(self, outcome: str, targets: tuple[int, ...], **fields: object) -> None:
         for i in targets:

@@ -33,8 +33,6 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
         if state.comparable is not None:
             state.comparable = state.comparable.after(X, state.window)
     if len(scores):
-        if settings.level == "adaptive":
-            state.calibration = state.calibration.adapt(step.flags, len(scores), settings.target_rate)
         state.calibration = state.calibration.add(scores)
     window_full = len(state.window) >= settings.window
     state.tally, rows, seconds = _measured(state.tally, step, t, settings.span)

@@ -51,7 +51,7 @@ class EngineSettings:
     span: float = 600.0
     step: int = 100
     target_rate: float = 0.001
-    level: Literal["fixed", "adaptive"] = "fixed"
+    level: Literal["fixed", "adaptive"] = "adaptive"
     buffer: int = 0
     incident_seconds: float = 300.0
     incident_rows: int = 100

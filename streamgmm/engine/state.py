@@ -43,7 +43,6 @@ class StepRows:
     in_window: list[NDArray[np.bool_]] = field(default_factory=list)
     learnt: int = 0
     rows: int = 0
-    flags: int = 0
     started: float = float("nan")
     late: int = 0
 
@@ -156,7 +155,7 @@ class State:
             "tally": [_number(tally.since), _number(tally.latest), tally.ticks, tally.rows],
             "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
             "shadow": None if shadow is None else [shadow.number, shadow.kind, list(shadow.targets)],
-            "step": [step.learnt, step.rows, step.flags, _number(step.started), step.late],
+            "step": [step.learnt, step.rows, _number(step.started), step.late],
         }
 
     @classmethod
@@ -222,8 +221,8 @@ def _window(capacity: int, arrays: Arrays) -> Window:
 
 
 def _step(arrays: Arrays, numbers: list[Json]) -> StepRows:
-    learnt, rows, flags, started, late = numbers
-    step = StepRows(learnt=learnt, rows=rows, flags=flags, started=_nan(started), late=late)
+    learnt, rows, started, late = numbers
+    step = StepRows(learnt=learnt, rows=rows, started=_nan(started), late=late)
     if len(arrays["step.t"]):
         step.X, step.t, step.in_window = [arrays["step.X"]], [arrays["step.t"]], [arrays["step.in_window"]]
     step.log_density = [arrays["step.log_density"]] if len(arrays["step.log_density"]) else []

@@ -62,11 +62,17 @@ def pass_unscored(scorable: Bools, rows: slice, out: Output) -> None:
 
 
 def score(
-    state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools, rows: slice, out: Output
+    state: State,
+    detector: Detector,
+    settings: EngineSettings,
+    X: Floats,
+    scorable: Bools,
+    learnt: Bools,
+    rows: slice,
+    out: Output,
 ) -> Floats:
     """Score those of the rows X (n, d) that hold anything into `out[rows]`; return what missing cells corrected."""
     calibration = state.calibration
-    level = calibration.level(settings.target_rate)
     log_density = np.full(len(X), np.nan)
     log_density[scorable] = detector.log_density(X if scorable.all() else X[scorable])
     correction = _correction(state, detector, settings, X, scorable, log_density)
@@ -76,8 +82,12 @@ def score(
     out.log_density[rows] = log_density
     out.p_value[rows] = p
     out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
-    out.is_anomaly[rows] = p <= level
-    out.threshold[rows] = calibration.threshold(level)
+    if settings.level == "adaptive":
+        level, state.calibration = calibration.adapt(p, learnt, settings.target_rate)
+        out.is_anomaly[rows], out.threshold[rows] = p <= level, calibration.thresholds(level)
+    else:
+        out.is_anomaly[rows] = p <= settings.target_rate
+        out.threshold[rows] = calibration.threshold(settings.target_rate)
     out.version[rows] = detector.version
     out.status[rows] = np.where(scorable, SCORED, MISSING)
     return correction

@@ -61,18 +61,14 @@ def test_the_adaptive_level_holds_the_rate(rng, target, step, spread):
     flags = rows = 0
     for i in range(min(20_000, max(60, int(400 / (target * step))))):
         p = calibration.p_values(rng.normal(size=step) * spread)
-        flagged = int((p <= calibration.level(target)).sum())
-        calibration = calibration.adapt(flagged, step, target)
+        level, calibration = calibration.adapt(p, np.full(step, fill_value=True), target)
         if i * step > 20 * max(step, 1.0 / target):
-            flags, rows = flags + flagged, rows + step
+            flags, rows = flags + int((p <= level).sum()), rows + step
     assert flags / rows == pytest.approx(target, rel=0.05 + 4.0 / np.sqrt(rows * target))
 
 
 def test_the_level_is_bounded():
-    calibration = Calibration.of(10, np.empty(0))
-    for _ in range(1000):
-        calibration = calibration.adapt(0, 100, 0.01)
-    assert calibration.level(0.01) == 0.5
-    for _ in range(1000):
-        calibration = calibration.adapt(100, 100, 0.01)
-    assert 0.0 < calibration.level(0.01) < 0.001
+    calibration, every = Calibration.of(10, np.empty(0)), np.full(100_000, fill_value=True)
+    assert calibration.adapt(np.ones(100_000), every, 0.01)[1].level(0.01) == 0.5
+    after = calibration.adapt(np.zeros(100_000), every, 0.01)[1]
+    assert 0.0 < after.level(0.01) < 0.001

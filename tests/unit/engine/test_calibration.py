@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from streamgmm.engine.calibration import MIN_RANK, Calibration
+from streamgmm.engine.calibration import LEVEL_BOUND, LEVEL_GAIN, MIN_RANK, Calibration
 
 SCORES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 
@@ -70,8 +70,39 @@ def test_without_scores_nothing_is_improbable():
     assert calibration.threshold(0.01) == -np.inf
 
 
-def test_the_adaptive_level_moves_against_the_realised_rate():
+def naive_levels(p, counts, target, log_gain=0.0):
+    levels = []
+    for x, moves in zip(p, counts, strict=True):
+        levels.append(min(0.5, target * np.exp(log_gain)))
+        if moves and not np.isnan(x):
+            gain = LEVEL_GAIN * min(1.0, 100 * target)
+            log_gain = np.clip(log_gain + gain * (1 - (x <= levels[-1]) / target), -LEVEL_BOUND, LEVEL_BOUND)
+    return np.array(levels), log_gain
+
+
+@pytest.mark.parametrize("target", [0.1, 0.01, 0.001])
+def test_the_adaptive_level_moves_against_the_realised_rate(rng, target):
+    calibration = Calibration.of(100, np.empty(0), 0.3)
+    p, counts = rng.random(3000) ** 2, rng.random(3000) < 0.9
+    p[::97] = np.nan
+    levels, after = calibration.adapt(p, counts, target)
+    expected, log_gain = naive_levels(p, counts, target, 0.3)
+    np.testing.assert_allclose(levels, expected, rtol=1e-12)
+    assert after.log_gain == pytest.approx(log_gain, rel=1e-12)
+    assert calibration.log_gain == 0.3
+
+
+def test_blocks_change_no_level(rng):
+    whole, p = Calibration.of(100, np.empty(0)), rng.random(500)
+    part, levels = whole, []
+    for block in np.array_split(p, 7):
+        found, part = part.adapt(block, np.full(len(block), fill_value=True), 0.05)
+        levels.append(found)
+    np.testing.assert_array_equal(np.concatenate(levels), whole.adapt(p, np.full(500, fill_value=True), 0.05)[0])
+
+
+def test_a_burst_is_paid_for():
     calibration = Calibration.of(100, np.empty(0))
-    assert calibration.adapt(0, 50, 0.01).level(0.01) > 0.01
-    assert calibration.adapt(20, 50, 0.01).level(0.01) < 0.01
-    assert calibration.adapt(10**9, 50, 0.01).level(0.01) > 0.0
+    p = np.full(300, 0.005)
+    level, _ = calibration.adapt(p, np.full(300, fill_value=True), 0.01)
+    assert (p <= level).sum() <= 5
