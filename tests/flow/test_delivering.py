@@ -2,6 +2,8 @@
 
 import json
 
+import msgspec
+import numpy as np
 import pytest
 from rigs import NAMES, PARTITIONS, Rig, as_json, logs, packed, rows
 
@@ -175,3 +177,18 @@ def test_a_partition_that_goes_and_comes_back_goes_on_where_it_was(X, how):
         assert not twice, "what was flushed is committed before the partition goes"
     offsets = [commit[tp] for tp in PARTITIONS for commit in log.commits if tp in commit]
     assert all(0 < offset <= 400 for offset in offsets)
+
+
+def test_packed_blocks_hold_every_row_once(X):
+    lazy = {"max_latency": 1e9, "commit_interval": 1e9, "save_interval": 1e9}
+    rig = Rig(logs(X, poison=True), (64, 9), sinks=("packed",), **lazy).run()
+    seen = []
+    for record in rig.sink.records:
+        block = msgspec.msgpack.decode(record.value)
+        column = {name: np.frombuffer(data, dtype) for name, (dtype, data) in block["columns"].items()}
+        places = zip(column["offset"].tolist(), column["row"].tolist(), strict=True)
+        seen += [(block["topic"], block["partition"], *place) for place in places]
+        for place, density, status in zip(seen[-block["rows"] :], column["log_density"], column["status"], strict=True):
+            assert (density.tobytes(), status) == (rig.scores[place][0], rig.scores[place][4])
+    assert sorted(seen) == sorted(rig.scores)
+    assert len(rig.sink.flushes) < len(rig.reports) / 4, "blocks share flushes"

@@ -3,6 +3,7 @@
 import threading
 import time
 
+import msgspec
 import pytest
 from brokers import Kafka, embedded_process, free_ports, read_all, wait_until
 
@@ -221,3 +222,16 @@ def test_a_broker_that_is_killed_and_restarted_keeps_what_was_acknowledged(tmp_p
         assert sink.flush(20.0)
         assert values(read_all(kafka.connection, "t")) == list(range(1000))
         sink.close(2.0)
+
+
+def test_records_may_leave_as_messagepack_and_are_transcoded_once(broker):
+    sink = build(KafkaSinkSettings(Connection(servers(broker.bootstrap_servers)), "packed", transcode=True))
+    try:
+        broker.faults.refuse("Produce", Code.UNKNOWN_PRODUCER_ID)  # the record is sent again, by a new producer
+        sink.write([OutputRecord(b'{"id":"t/0/1/0","score":50.0,"key":null}', b"k", (("h", b"1"),))])
+        assert sink.flush(10.0)
+    finally:
+        sink.close(1.0)
+    (record,) = read_all(Connection(servers(broker.bootstrap_servers)), "packed")
+    assert msgspec.msgpack.decode(record.value) == {"id": "t/0/1/0", "score": 50.0, "key": None}
+    assert list(record.headers) == [("h", b"1"), ("content-type", b"application/vnd.msgpack")]
