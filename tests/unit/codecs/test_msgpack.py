@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from streamgmm.codecs import CodecSettings, Field, Timestamp
 from streamgmm.codecs import json as json_codec
+from streamgmm.codecs._objects import read_row
 from streamgmm.codecs.msgpack import build
 
 FIELDS = (Field("a", "a"), Field("load", "host.load.1m"), Field("s", "s", "category"))
@@ -36,15 +37,19 @@ payloads = st.one_of(
 )  # fmt: skip
 
 
-@given(payloads)
-def test_it_agrees_with_json(payload):
-    packed = one(msgspec.msgpack.encode(payload))
-    text = json_codec.build(SETTINGS).decode(record_batch([json.dumps(payload).encode()], timestamp=1000))
+PLAIN = CodecSettings((Field("a", "a"), Field("s", "s")), Timestamp("ts", "ms"), ("unit",), max_missing=1.0)
+
+
+@pytest.mark.parametrize("declared", [SETTINGS, PLAIN], ids=["paths", "plain"])
+@given(payload=payloads)
+def test_it_agrees_with_json(declared, payload):
+    packed = one(msgspec.msgpack.encode(payload), declared)
+    text = json_codec.build(declared).decode(record_batch([json.dumps(payload).encode()], timestamp=1000))
     assert repr(packed.X.tolist()) == repr(text.X.tolist())
     assert packed.event_time.tolist() == text.event_time.tolist()
     assert [(r.reason, r.detail) for r in packed.rejects] == [(r.reason, r.detail) for r in text.rejects]
     encoded = msgspec.msgpack.encode(payload)
-    assert build(SETTINGS).passthrough(encoded) == json_codec.build(SETTINGS).passthrough(json.dumps(payload).encode())
+    assert build(declared).passthrough(encoded) == json_codec.build(declared).passthrough(json.dumps(payload).encode())
 
 
 def test_its_own_times_need_no_unit():
@@ -84,3 +89,14 @@ def test_any_bytes_are_a_row_or_a_reject(values):
     assert sorted([*found.record.tolist(), *(r.record for r in found.rejects)]) == list(range(len(values)))
     for value in values:
         msgspec.json.encode(build(SETTINGS).passthrough(value))
+
+
+@given(st.fixed_dictionaries({"a": st.one_of(st.none(), st.floats()), "s": st.floats(), "ts": st.integers(0, 10**13)}))
+def test_the_quick_reading_agrees_with_the_careful_one(payload):
+    found = one(msgspec.msgpack.encode(payload), PLAIN)
+    values, time = read_row(payload, PLAIN, {})
+    if any(value in {math.inf, -math.inf} for value in values) or all(map(math.isnan, values)):
+        assert len(found.rejects) == 1
+    else:
+        assert repr(found.X[0].tolist()) == repr(list(values))
+        assert found.event_time.tolist() == [time]
