@@ -12,7 +12,7 @@ from numba.core import types
 
 from streamgmm.mixture import simd_kernels as simd
 from streamgmm.mixture.kernels import ROWS
-from streamgmm.mixture.simd_kernels import WIDTH, div, kernel, load, splat, store, sub
+from streamgmm.mixture.simd_kernels import WIDTH, add, div, fma, kernel, load, mul, splat, store, sub
 
 _1D, _2D = types.float64[::1], types.float64[:, ::1]
 _INTS = types.intp[::1]
@@ -43,31 +43,41 @@ def moments(X, mean, deviation, low, high):
     Squares are summed about a first mean, and the rest of that mean taken off: offsets cost no digits.
     """
     n, d = X.shape
-    count, rest = np.zeros(d), np.zeros(d)
-    mean[:], deviation[:] = 0.0, 0.0
-    low[:], high[:] = np.inf, -np.inf
-    for i in range(n):
-        for j in range(d):
-            x = X[i, j]
-            seen = x == x  # noqa: PLR0124  # false for NaN
-            count[j] += 1.0 if seen else 0.0
-            mean[j] += x if seen else 0.0
-            low[j] = x if x < low[j] else low[j]  # noqa: FURB136  # a NaN must change nothing
-            high[j] = x if x > high[j] else high[j]  # noqa: FURB136  # as above
+    flat, whole = X.reshape(-1), d - d % WIDTH
+    for j in range(0, whole, WIDTH):
+        count = s = rest = squares = splat(0.0)
+        top = bottom = splat(-np.inf)
+        for i in range(j, n * d, d):
+            x = load(flat, i)
+            count, s = add(count, simd.known(x)), add(s, simd.zeroed(x))
+            top, bottom = simd.maximum(x, top), simd.maximum(sub(splat(0.0), x), bottom)
+        count = simd.maximum(count, splat(1.0))
+        centre = div(s, count)
+        for i in range(j, n * d, d):
+            x = load(flat, i)
+            delta = mul(simd.known(x), sub(simd.zeroed(x), centre))
+            rest, squares = add(rest, delta), fma(delta, delta, squares)
+        rest = div(rest, count)
+        store(mean, j, add(centre, rest))
+        store(deviation, j, sub(div(squares, count), mul(rest, rest)))
+        store(low, j, sub(splat(0.0), bottom))
+        store(high, j, top)
+    for j in range(whole, d):
+        count1, s1, rest1, squares1, low[j], high[j] = 0.0, 0.0, 0.0, 0.0, np.inf, -np.inf
+        for i in range(j, n * d, d):
+            if not np.isnan(flat[i]):
+                count1, s1 = count1 + 1.0, s1 + flat[i]
+                low[j], high[j] = min(low[j], flat[i]), max(high[j], flat[i])
+        count1 = max(count1, 1.0)
+        centre1 = s1 / count1
+        for i in range(j, n * d, d):
+            delta1 = 0.0 if np.isnan(flat[i]) else flat[i] - centre1
+            rest1, squares1 = rest1 + delta1, squares1 + delta1 * delta1
+        rest1 /= count1
+        mean[j], deviation[j] = centre1 + rest1, squares1 / count1 - rest1 * rest1
     for j in range(d):
-        count[j] = max(count[j], 1.0)
-        mean[j] /= count[j]
-    for i in range(n):
-        for j in range(d):
-            delta = X[i, j] - mean[j]
-            delta = delta if delta == delta else 0.0  # noqa: PLR0124  # as above
-            rest[j] += delta
-            deviation[j] += delta * delta
-    for j in range(d):
-        shift = rest[j] / count[j]
-        mean[j] += shift
-        variance = deviation[j] / count[j] - shift * shift
-        deviation[j] = 0.0 if variance < 0.0 else math.sqrt(variance)  # NaN stays: the fit is refused then
+        # NaN stays: the fit is refused then.
+        deviation[j] = 0.0 if deviation[j] < 0.0 else math.sqrt(deviation[j])
         if low[j] > high[j]:
             low[j] = high[j] = 0.0
 

@@ -48,6 +48,8 @@ class View:
     @cached_property
     def log_jacobian(self) -> float:
         """Return log |dz/dx|: what turns a density of features into one in the units of the columns."""
+        if not self.counted:
+            return -float(np.log(self.scale).sum())
         continuous = np.ones(len(self.scale), dtype=bool)
         continuous[self.tables.columns] = False
         return -float(np.log(self.scale[continuous]).sum())

@@ -85,11 +85,11 @@ def gate(member: Member) -> RefusalReason | None:
 
 def well_conditioned(mixture: Mixture) -> bool:
     """Return whether even a bound that needs no eigenvalues says so: |Σ|·|Σ⁻¹| in the norm of Frobenius."""
-    if isinstance(mixture, Marginals):
+    if isinstance(mixture, Marginals) or mixture.covariance_type != "full":
         return False
-    axes = tuple(range(mixture.covariances.ndim))[-2:] if mixture.covariance_type in {"full", "tied"} else -1
-    size = np.sqrt(np.square(mixture.covariances).sum(axis=axes))
-    inverse = np.square(mixture.precisions_cholesky).sum(axis=axes)
+    c = mixture.covariances.reshape(mixture.n_components, -1)
+    u = mixture.precisions_cholesky.reshape(mixture.n_components, -1)
+    size, inverse = np.sqrt(np.einsum("ki,ki->k", c, c)), np.einsum("ki,ki->k", u, u)
     return bool((size * inverse <= MAX_CONDITION).all())
 
 
@@ -201,6 +201,8 @@ def _view(X: Floats, settings: MemberSettings, previous: View | None) -> View:
 
 def _changed(old: View, new: View) -> NDArray[np.intp]:
     """Return the columns that are counted in one view and not in the other."""
+    if not (old.counted or new.counted):
+        return np.empty(0, dtype=np.intp)
     return np.setxor1d(old.tables.columns, new.tables.columns)
 
 
