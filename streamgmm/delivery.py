@@ -25,7 +25,7 @@ FLUSH_SLICE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """A sink and what it wants: anomalies, all (a compact record of every row), dead_letters, or a feed by its name."""
+    """A sink and what it wants: anomalies, all (a compact record of every row), packed, dead_letters, or a feed."""
 
     sink: Sink
     takes: str

@@ -180,7 +180,7 @@ class FeatureBatch:
     rejects
         In stream order.
     tombstones : (m,) int64
-        Indices of records with a null value.
+        Indices of records with a null value, or whose envelope says that its row was deleted.
     """
 
     X: Floats
