@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from streamgmm import registry
 from streamgmm.codecs import CodecSettings, Field, SchemaRegistry, Timestamp
-from streamgmm.config.codecs import AvroCodec, FieldSpec, PackedCodec
+from streamgmm.config.codecs import DELIMITERS, AvroCodec, CsvCodec, FieldSpec, PackedCodec
 from streamgmm.config.inputs import FileSource, KafkaSource
 from streamgmm.config.outputs import FileDeadLetters, FileSink, KafkaDeadLetters, KafkaSink
 from streamgmm.config.schema import DEAD_LETTERS_SUFFIX
@@ -169,6 +169,9 @@ def codec_settings(config: Config) -> CodecSettings:
     most = config.limits.record_bytes
     if isinstance(section, PackedCodec):
         return CodecSettings(fields, max_missing=section.max_missing, max_bytes=most)
+    if isinstance(section, CsvCodec):
+        delimiter = DELIMITERS[section.delimiter]
+        return CodecSettings(fields, max_missing=section.max_missing, max_bytes=most, delimiter=delimiter)
     timestamp = None if section.timestamp is None else Timestamp(section.timestamp.path, section.timestamp.unit)
     settings = CodecSettings(fields, timestamp, section.passthrough, section.max_missing, most, section.unwrap)
     return _avro(settings, section) if isinstance(section, AvroCodec) else settings

@@ -66,6 +66,8 @@ class CodecSettings:
         Avro: where schemas are asked for by their id.
     framed
         Avro: whether a zero byte and a schema id stand before the datum, also where the schema is known.
+    delimiter
+        CSV: what stands between the cells of a line.
     """
 
     fields: tuple[Field, ...]
@@ -77,6 +79,7 @@ class CodecSettings:
     schema: str | None = None
     schema_registry: SchemaRegistry | None = None
     framed: bool = True
+    delimiter: str = ","
 
 
 class Codec(Protocol):

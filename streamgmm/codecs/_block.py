@@ -29,6 +29,17 @@ def require_fields(settings: CodecSettings) -> None:
         raise ConfigError(f"codec.fields names {', '.join(twice)} twice")
 
 
+def require_positions(settings: CodecSettings, what: str) -> None:
+    """Refuse settings that ask for more than values by position."""
+    if settings.timestamp is not None:
+        raise ConfigError(f"{what} carry no timestamp", hint="drop codec.timestamp: the record's own is used")
+    if settings.passthrough:
+        raise ConfigError(f"{what} carry nothing to pass through", hint="drop codec.passthrough")
+    for field in settings.fields:
+        if field.path != field.name:
+            raise ConfigError(f"field {field.name!r} has a path, but {what} go by position")
+
+
 def record_time(batch: RecordBatch) -> Floats:
     """Return the records' own timestamps (n,) in seconds; NaN where there is none."""
     return np.where(batch.timestamp < 0, np.nan, batch.timestamp / _MS_PER_SECOND)

@@ -119,14 +119,23 @@ def _table(keys: Sequence[_Key]) -> Ints:
     at = 0
     for row, key in zip(table, keys, strict=True):
         quoted = key.text + b'"'
-        counted = min(len(quoted), 8)
-        mask = (1 << 8 * counted) - 1
         row[kernels.AT], row[kernels.SIZE], row[kernels.LEVEL] = at, len(quoted), key.level
-        row[kernels.WORD] = int.from_bytes(quoted[:8].ljust(8, b"\0"), "little", signed=True)
-        row[kernels.MASK] = mask - (1 << 64) if counted == 8 else mask
+        row[kernels.WORD], row[kernels.MASK] = _word(quoted)
         row[kernels.KIND], row[kernels.TARGET] = key.kind, key.target
         at += len(quoted)
     return table
+
+
+def _word(quoted: bytes) -> tuple[int, int]:
+    """Return up to eight first bytes as a number, and the mask of those that count.
+
+    A key that stands escaped in any document must never look like the beginning of another: no word is 1 under a mask
+    of 0.
+    """
+    if any(byte < ord(" ") or byte in b'"\\' for byte in quoted[:-1]):
+        return 1, 0
+    word, mask = quoted[:8].ljust(8, b"\0"), (b"\xff" * len(quoted[:8])).ljust(8, b"\0")
+    return int.from_bytes(word, "little", signed=True), int.from_bytes(mask, "little", signed=True)
 
 
 def _literals(tree: Tree) -> Iterator[str]:

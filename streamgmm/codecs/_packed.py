@@ -8,7 +8,6 @@ import numpy as np
 
 from streamgmm.codecs import _block, _framing
 from streamgmm.codecs.packed_kernels import unpack
-from streamgmm.errors import ConfigError
 from streamgmm.records import Reject
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class PackedCodec:
 
     def __init__(self, settings: CodecSettings, dtype: str) -> None:
         _block.require_fields(settings)
-        _require_positions(settings)
+        _block.require_positions(settings, "packed floats")
         self.fields = settings.fields
         self._settings = settings
         self._dtype = np.dtype(dtype)
@@ -65,13 +64,3 @@ class PackedCodec:
         head = column.buffer[start : start + min(length, _framing.HEAD_BYTES)].tobytes()
         expected = f"expected a multiple of {self._width} ({len(self.fields)} × {self._dtype.itemsize})"
         return Reject(index, -1, "dimension", f"{length} bytes, {expected}{_framing.hint(head, self._dtype.name)}")
-
-
-def _require_positions(settings: CodecSettings) -> None:
-    if settings.timestamp is not None:
-        raise ConfigError("packed floats carry no timestamp", hint="drop codec.timestamp: the record's own is used")
-    if settings.passthrough:
-        raise ConfigError("packed floats carry nothing to pass through", hint="drop codec.passthrough")
-    for field in settings.fields:
-        if field.path != field.name:
-            raise ConfigError(f"field {field.name!r} has a path, but packed floats go by position")

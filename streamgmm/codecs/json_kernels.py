@@ -39,7 +39,7 @@ from streamgmm.codecs.text_kernels import (
     load32,
     load64,
     load_int64,
-    number,
+    plain_number,
     scaled,
 )
 
@@ -395,7 +395,7 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
                 # --- its value
                 kind = _cell(table, g, KIND) if g >= 0 else np.int64(_UNKNOWN)
                 if kind == NUMBER:
-                    value, q = number(p, end)
+                    value, q = plain_number(p, end)
                     if q == 0 and _is_null(p, end):
                         value, q = np.nan, p + 4
                     X[i, _cell(table, g, TARGET)] = value
@@ -416,7 +416,8 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
                         p = past_blanks(p + 1, end)
                         opened = True
                         continue
-                    p = p + 4 if _is_null(p, end) else np.int64(0)
+                    # Nothing that was asked for is in anything else.
+                    p = past_value(p, end) if c != _OPEN_ARRAY else np.int64(0)
                 elif kind == CATEGORY:
                     value, p = _read_category(p, end, words, scratch)
                     X[i, _cell(table, g, TARGET)] = value

@@ -258,7 +258,7 @@ def _power(p, end):
 
 
 @inlined
-def number(p, end):
+def plain_number(p, end):
     """Return a JSON number and where it ends; 0 where it is none, or none that can be said for sure."""
     begin = p
     negative = p < end and load8(p) == MINUS

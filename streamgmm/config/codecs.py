@@ -162,6 +162,35 @@ class AvroCodec(_PathCodec):
             yield Rule(("framing",), "without framing nothing names a schema; give schema_file")
 
 
+DELIMITERS: Mapping[str, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
+
+
+class CsvCodec(Section):
+    """Lines of CSV without a header, one vector in a record."""
+
+    type: Literal["csv"]
+    """Kind of payload."""
+    fields: tuple[PathField, ...] = Field(min_length=1, max_length=4096)
+    """The cells of a line, in order: names, or mappings of name and type."""
+    delimiter: Literal["comma", "semicolon", "tab", "pipe", "space"] = "comma"
+    """What stands between the cells."""
+    max_missing: Float = Field(default=0.5, ge=0, le=1)
+    """A row with a larger share of empty cells is rejected (`schema`); one of empty cells alone always is."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the fields, in order."""
+        return tuple(field.name for field in self.fields)
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield names that are not unique, and paths."""
+        for position, name in duplicates(self.names):
+            yield Rule(("fields", position), f"the field {name!r} is named twice")
+        for position, field in enumerate(self.fields):
+            if field.path != field.name:
+                yield Rule(("fields", position, "path"), "cells go by position, there is no path; list every cell")
+
+
 class PackedCodec(Section):
     """Packed little-endian numbers, one vector or several in a record."""
 
@@ -187,5 +216,6 @@ class PackedCodec(Section):
 BINARY = (PackedCodec, MsgpackCodec, AvroCodec)
 
 Codec: TypeAlias = Annotated[
-    Annotated[JsonCodec | MsgpackCodec | AvroCodec | PackedCodec, Field(discriminator="type")], default_type("json")
+    Annotated[JsonCodec | MsgpackCodec | AvroCodec | CsvCodec | PackedCodec, Field(discriminator="type")],
+    default_type("json"),
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from streamgmm.config.codecs import BINARY, Codec
+from streamgmm.config.codecs import BINARY, Codec, CsvCodec
 from streamgmm.config.inputs import Feature, FileSource, KafkaSource, Source
 from streamgmm.config.learning import Detection, Learning, Model, beside_a_committee
 from streamgmm.config.members import MarginalsMember, MemberRefitEvery, MixtureMember
@@ -135,6 +135,8 @@ class Config(Section):
     def _file_rules(self) -> Iterator[Rule]:
         if isinstance(self.source, FileSource) and isinstance(self.codec, BINARY):
             yield Rule(("codec", "type"), f"a file source holds lines of text, and {self.codec.type} is not text")
+        if isinstance(self.source, FileSource) and isinstance(self.codec, CsvCodec):
+            yield Rule(("codec", "type"), "a file source reads CSV by its header and hands on JSON; use type: json")
         used: list[tuple[tuple[str | int, ...], Path]] = []
         used += [(("source", "path"), self.source.path)] if isinstance(self.source, FileSource) else []
         used += [(("sinks", i, "path"), s.path) for i, s in enumerate(self.sinks) if isinstance(s, FileSink)]

@@ -36,6 +36,7 @@ RIGS = {
     "float64": lambda row: np.array(row, dtype="<f8").tobytes(),
     "msgpack": msgspec.msgpack.encode,
     "avro": lambda row: avro_bytes(VECTOR, row),
+    "csv": lambda row: ",".join(map(str, row)).encode(),
 }
 
 
