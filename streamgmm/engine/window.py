@@ -70,7 +70,7 @@ class Window:
 
     def newest(self) -> float:
         """Return the latest event time, NaN where rows have none."""
-        return float(np.fmax.reduce([np.fmax.reduce(b.t) for b in self.blocks])) if self.blocks else float("nan")
+        return float(np.fmax.reduce(self.times(), initial=np.nan))
 
     def span(self, newest: int | None = None) -> float:
         """Return the event time between the oldest and the newest of the newest rows, seconds."""
