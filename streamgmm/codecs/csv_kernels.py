@@ -10,7 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamgmm.codecs.string_kernels import HASH_WORDS, category_code, past_character
+from streamgmm.codecs.string_kernels import (
+    HASH_WORDS,
+    MEMO_COLUMNS,
+    MEMO_ROWS,
+    past_character,
+    remembered_code,
+)
 from streamgmm.codecs.text_kernels import (
     BYTES,
     INTS,
@@ -68,7 +74,7 @@ def _read_number(p, end, delimiter):
 
 
 @device
-def _read_category(p, end, delimiter, words):
+def _read_category(p, end, delimiter, words, memo):
     """Return the number of a cell's text (NaN where it is empty) and where the cell ends; 0 where that is not sure."""
     nowhere = np.int64(0)
     quoted = _byte(p, end) == QUOTE
@@ -90,7 +96,7 @@ def _read_category(p, end, delimiter, words):
     # Blanks alone mean nothing: whoever reads those decides.
     if load8(begin) == SPACE:
         return np.nan, nowhere
-    return category_code(begin, p - begin, words), after
+    return remembered_code(begin, p - begin, words, memo), after
 
 
 @kernel(f"void({BYTES}, {INTS}, {INTS}, Array(bool, 1, 'C', readonly=True), int64, float64[:, ::1], boolean[::1])")
@@ -110,6 +116,7 @@ def decode_csv(buffer, start, length, is_category, delimiter, X, read):
     """
     origin = np.int64(buffer.ctypes.data)
     words = np.empty(HASH_WORDS, np.uint64)
+    memo = np.full((MEMO_ROWS, MEMO_COLUMNS), -1, np.int64)
     n_fields = X.shape[1]
     for i in range(start.shape[0]):
         read[i] = False
@@ -123,7 +130,7 @@ def decode_csv(buffer, start, length, is_category, delimiter, X, read):
             continue
         for j in range(n_fields):
             if is_category[j]:
-                value, p = _read_category(p, end, delimiter, words)
+                value, p = _read_category(p, end, delimiter, words, memo)
             else:
                 value, p = _read_number(p, end, delimiter)
             if p == 0:

@@ -13,8 +13,11 @@ import numpy as np
 
 from streamgmm.codecs.string_kernels import (
     HASH_WORDS,
+    MEMO_COLUMNS,
+    MEMO_ROWS,
     category_code,
     past_string,
+    remembered_code,
     rfc3339,
     unescape,
 )
@@ -40,6 +43,7 @@ from streamgmm.codecs.text_kernels import (
     load64,
     load_int64,
     plain_number,
+    same_bytes,
     scaled,
 )
 
@@ -58,6 +62,7 @@ ISO = -1
 
 _OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_ARRAY, _CLOSE_ARRAY, _COLON = 123, 125, 91, 93, 58
 _NULL, _TRUE, _ALSE = 0x6C6C756E, 0x65757274, 0x65736C61
+_N, _A = ord("N"), ord("a")
 _PREDICTED = 256
 _MOST_DEPTH = 60
 _UNKNOWN = -1
@@ -87,9 +92,17 @@ def _is_null(p, end):
     return end - p >= 4 and load32(p) == _NULL
 
 
+@inlined
+def _is_nan(p, end):
+    """Return whether here is the NaN of Python's own writer, which its reader takes as well."""
+    return end - p >= 3 and load8(p) == _N and load8(p + 1) == _A and load8(p + 2) == _N
+
+
 @device
 def past_literal(p, end):
-    """Return where null, true or false ends; 0 where it is none of them."""
+    """Return where null, true, false or NaN ends; 0 where it is none of them."""
+    if _is_nan(p, end):
+        return p + 3
     if end - p >= 4 and (load32(p) == _NULL or load32(p) == _TRUE):
         return p + 4
     if end - p >= 5 and load8(p) == ord("f") and load32(p + 1) == _ALSE:
@@ -175,17 +188,6 @@ def past_value(p, end):
 
 
 @inlined
-def _same(p, q, size):
-    """Return whether `size` bytes are the same, eight or more of them."""
-    at = np.int64(0)
-    while at < size - 8:
-        if load64(p + at) != load64(q + at):
-            return False
-        at += 8
-    return load64(p + size - 8) == load64(q + size - 8)
-
-
-@inlined
 def _cell(keys, g, column):
     """Return a cell of the table of keys, by address: an array would be counted as referenced at every call."""
     return load_int64(keys + (g * KEY_COLUMNS + column) * 8)
@@ -206,13 +208,9 @@ def _find(p, size, level, keys, names, slots, n_slots):
     slot = key_hash(p, size, level) & (n_slots - 1)
     g = load_int64(slots + 8 * slot)
     while g >= 0:
-        if _cell(keys, g, LEVEL) == level and _cell(keys, g, SIZE) == size + 1:
-            name = names + _cell(keys, g, AT)
-            i = np.int64(0)
-            while i < size and load8(name + i) == load8(p + i):
-                i += 1
-            if i == size:
-                return g
+        alike = _cell(keys, g, LEVEL) == level and _cell(keys, g, SIZE) == size + 1
+        if alike and same_bytes(p, names + _cell(keys, g, AT), size):
+            return g
         slot = (slot + 1) & (n_slots - 1)
         g = load_int64(slots + 8 * slot)
     return np.int64(_UNKNOWN)
@@ -263,7 +261,7 @@ def _read_time(p, end, decimals):
 
 
 @device
-def _read_category(p, end, words, scratch):
+def _read_category(p, end, words, memo, scratch):
     """Return the number of a category (NaN where it is null) and where it ends; 0 where that is not sure."""
     nowhere = np.int64(0)
     c = _byte(p, end)
@@ -272,7 +270,7 @@ def _read_category(p, end, words, scratch):
         if q == 0:
             return np.nan, nowhere
         if plain:
-            return category_code(p + 1, q - p - 2, words), q
+            return remembered_code(p + 1, q - p - 2, words, memo), q
         size = unescape(p + 1, q - 1, scratch)
         if size < 0:
             return np.nan, nowhere
@@ -285,11 +283,11 @@ def _read_category(p, end, words, scratch):
                 return np.nan, nowhere
         if q - p > 18 or (c == MINUS and _byte(p + 1, end) == ZERO):
             return np.nan, nowhere
-        return (category_code(p, q - p, words), q) if q > 0 else (np.nan, nowhere)
+        return (remembered_code(p, q - p, words, memo), q) if q > 0 else (np.nan, nowhere)
     q = past_literal(p, end)
-    if q == 0 or c == ord("n"):
+    if q == 0 or c in (ord("n"), ord("N")):
         return np.nan, q
-    return category_code(p, q - p, words), q
+    return remembered_code(p, q - p, words, memo), q
 
 
 @device
@@ -316,7 +314,7 @@ def _past_guess(p, end, stop, level, guess, keys, names):
         word = load64(p) & np.uint64(_cell(keys, guess, MASK))
         size = _cell(keys, guess, SIZE)
         same = word == np.uint64(_cell(keys, guess, WORD)) and p + size <= end
-        if same and (size <= 8 or _same(p, names + _cell(keys, guess, AT), size)):
+        if same and (size <= 8 or same_bytes(p + 8, names + _cell(keys, guess, AT) + 8, size - 8)):
             return p + size
     return np.int64(0)
 
@@ -347,6 +345,7 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
     outer, outer_index = np.empty(MOST_LEVELS, np.int64), np.empty(MOST_LEVELS, np.int64)
     scratch = np.empty(1024, np.uint8)
     words = np.empty(HASH_WORDS, np.uint64)
+    memo = np.full((MEMO_ROWS, MEMO_COLUMNS), -1, np.int64)
     for i in range(start.shape[0]):
         read[i] = False
         time[i] = np.nan
@@ -396,8 +395,9 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
                 kind = _cell(table, g, KIND) if g >= 0 else np.int64(_UNKNOWN)
                 if kind == NUMBER:
                     value, q = plain_number(p, end)
-                    if q == 0 and _is_null(p, end):
-                        value, q = np.nan, p + 4
+                    if q == 0:
+                        value = np.nan
+                        q = p + 4 if _is_null(p, end) else p + 3 if _is_nan(p, end) else q
                     X[i, _cell(table, g, TARGET)] = value
                     p = q
                 elif kind == _UNKNOWN:
@@ -419,7 +419,7 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
                     # Nothing that was asked for is in anything else.
                     p = past_value(p, end) if c != _OPEN_ARRAY else np.int64(0)
                 elif kind == CATEGORY:
-                    value, p = _read_category(p, end, words, scratch)
+                    value, p = _read_category(p, end, words, memo, scratch)
                     X[i, _cell(table, g, TARGET)] = value
                 elif kind == TIME:
                     time[i], p = _read_time(p, end, decimals)

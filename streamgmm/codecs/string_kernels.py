@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streamgmm.codecs.text_kernels import MINUS, POINT, QUOTE, SPACE, ZERO, device, inlined, load8, load64
+from streamgmm.codecs.text_kernels import MINUS, POINT, QUOTE, SPACE, ZERO, device, inlined, load8, load64, same_bytes
 
 BACKSLASH, LOWER_U = 92, 117
 _ONES, _TOPS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
@@ -192,6 +192,8 @@ _QUARTERS = np.array(
 )
 _IV.flags.writeable = _SIGMA.flags.writeable = _QUARTERS.flags.writeable = False
 BLOCK, HASH_WORDS = 128, 40
+# A table of categories that were met: address, length, and number.
+MEMO_ROWS, MEMO_COLUMNS = 64, 3
 
 
 @inlined
@@ -240,6 +242,21 @@ def category_code(p, length, words):
     for i in range(8):
         value = value << np.uint64(8) | (h[0] >> np.uint64(8 * i) & np.uint64(0xFF))
     return np.float64(np.int64(value >> np.uint64(12)))
+
+
+@device
+def remembered_code(p, length, words, memo):
+    """Return the stable number of a category, from the table of those met before where it is there.
+
+    `memo`, (MEMO_ROWS, MEMO_COLUMNS) filled with -1, lives no longer than the bytes that p is in.
+    """
+    if length == 0:
+        return category_code(p, length, words)
+    slot = (length * 31 + load8(p) * 7 + load8(p + length // 2) * 3 + load8(p + length - 1)) & (MEMO_ROWS - 1)
+    if memo[slot, 1] != length or not same_bytes(p, memo[slot, 0], length):
+        memo[slot, 0], memo[slot, 1] = p, length
+        memo[slot, 2] = np.int64(category_code(p, length, words))
+    return np.float64(memo[slot, 2])
 
 
 @inlined
@@ -298,9 +315,9 @@ def _offset(p, end):
         return nothing, False
     if p == end or (end - p == 1 and load8(p) == ord("Z")):
         return nothing, True
-    if end - p != 6 or load8(p + 3) != ord(":") or load8(p) not in (MINUS, ord("+")):
+    if end - p not in (5, 6) or load8(p) not in (MINUS, ord("+")) or (end - p == 6 and load8(p + 3) != ord(":")):
         return nothing, False
-    hours, minutes = _two(p + 1), _two(p + 4)
+    hours, minutes = _two(p + 1), _two(end - 2)
     seconds = (hours * 60 + minutes) * 60
     return (-seconds if load8(p) == MINUS else seconds), 0 <= hours < 24 and 0 <= minutes < 60
 

@@ -98,6 +98,21 @@ leading_zeros = _unary(types.uint64, types.uint64, lambda builder, x: builder.ct
 bits_as_float = _unary(types.uint64, types.float64, lambda builder, x: builder.bitcast(x, _DOUBLE))
 
 
+@inlined
+def same_bytes(p, q, size):
+    """Return whether `size` bytes are the same."""
+    at = np.int64(0)
+    while at + 8 <= size:
+        if load64(p + at) != load64(q + at):
+            return False
+        at += 8
+    while at < size:
+        if load8(p + at) != load8(q + at):
+            return False
+        at += 1
+    return True
+
+
 def _high_product() -> Any:
     """Make the upper 64 bits of a product."""
 

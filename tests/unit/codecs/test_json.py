@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -109,6 +110,19 @@ def test_details_say_where_and_what():
     assert "not UTF-8 at byte 0" in details[3]
     assert "Confluent framing" in details[4]
     assert {r.row for r in decoded.rejects} == {-1}
+
+
+def test_malformed_documents_say_at_which_byte_and_what_was_expected():
+    payloads = ['{"é": 1 "load": 2}', '{"a": 1,}', '{"a": [1, 2}', ""]
+    rejects = codec("a").decode(record_batch([payload.encode() for payload in payloads])).rejects
+    assert [reject.detail.partition(";")[0] for reject in rejects] == [
+        "not JSON at byte 9: Expecting ',' delimiter",
+        "not JSON at byte 8: Illegal trailing comma before end of object"
+        if sys.version_info >= (3, 13)
+        else "not JSON at byte 8: Expecting property name enclosed in double quotes",
+        "not JSON at byte 11: Expecting ',' delimiter",
+        "not JSON at byte 0: Expecting value",
+    ]
 
 
 def test_more_missing_than_allowed_is_a_reject_and_none_at_all_always():
@@ -305,6 +319,7 @@ def test_the_compiled_reading_agrees_with_the_careful_one(declared, payload):
     [
         (SETTINGS[0], '{"a": 1, "b": null, "ts": 1, "junk": {"x": "y"}}'),
         (SETTINGS[0], "[1, null]"),
+        (SETTINGS[0], '{"a": NaN, "b": 2, "c": [NaN]}'),
         (SETTINGS[1], '{"n": {"a": 1, "c": {"d": 2}, "ts": 1}, "b": 3}'),
         (SETTINGS[1], '{"n": null, "b": 3}'),
         (SETTINGS[2], '{"s": "up", "n": {"b": 2}, "ts": "2024-01-01T00:00:00Z"}'),
