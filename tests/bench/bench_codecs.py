@@ -1,6 +1,6 @@
 """Codecs against msgspec or numpy in a user's loop: CPU µs of one thread a record, bytes to rows, in one run.
 
-`PYTHONPATH=. python tests/bench/bench_codecs.py` prints a table.
+`PYTHONPATH=. python tests/bench/bench_codecs.py` prints a table; `--write` also replaces it in docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ from batches import record_batch  # noqa: E402  # found through the path above
 from streamgmm import registry  # noqa: E402  # as above
 from streamgmm.codecs import CodecSettings, Field, Timestamp  # noqa: E402  # as above
 
+DOCS = TESTS.parent / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- codecs: begin -->", "<!-- codecs: end -->"
 RECORDS, FIELDS, ROUNDS, SEED = 10_000, 16, 15, 5
 NAMES = [f"f{i}" for i in range(FIELDS)]
 NUMBERS = tuple(Field(name, name) for name in NAMES)
 
 
-def best(run):
+def best(run, records):
     """Return the least CPU µs a record of a few runs."""
     least = np.inf
     for _ in range(ROUNDS):
         start = time.thread_time()
         run()
         least = min(least, time.thread_time() - start)
-    return least / RECORDS * 1e6
+    return least / records * 1e6
 
 
 def objects(rows, **how):
@@ -91,24 +93,37 @@ def cases(rng):
     yield "float32", "float32", plain, [np.array(row, "<f4").tobytes() for row in rows], by_join("<f4")
     yield "float64", "float64", plain, [np.array(row, "<f8").tobytes() for row in rows], by_join("<f8")
     matrices = [np.repeat([row], 64, axis=0).astype("<f4").tobytes() for row in rows[:1000]]
-    yield "float32, 64 rows (a tenth of the records)", "float32", plain, matrices, by_join("<f4")
+    yield "float32, 64 rows", "float32", plain, matrices, by_join("<f4")
     maps = [msgspec.msgpack.encode(dict(zip(NAMES, row, strict=True))) for row in rows]
     yield "MessagePack map", "msgpack", plain, maps, by_maps
 
 
-def main():
-    print(f"{'payload':44}{'bytes':>7}{'ours':>9}{'theirs':>9}{'ratio':>8}")  # noqa: T201 - what it is for
+def table():
+    """Yield the lines of a table, and check that nothing is rejected."""
+    yield "| payload | bytes | ours | theirs | ratio |"
+    yield "|---|--:|--:|--:|--:|"
     for what, name, told, payloads, theirs in cases(np.random.default_rng(SEED)):
         codec = registry.member("codecs", name).build(told)
         batch = record_batch(payloads)
         decoded = codec.decode(batch)
         assert len(decoded) >= len(payloads)
         assert not decoded.rejects
-        run = theirs(payloads)
-        ours, other = best(lambda: codec.decode(batch)), best(run)  # noqa: B023 - run at once
+        ours = best(lambda: codec.decode(batch), len(payloads))  # noqa: B023 - run at once
+        other = best(theirs(payloads), len(payloads))
         size = sum(map(len, payloads)) / len(payloads)
-        print(f"{what:44}{size:7.0f}{ours:9.3f}{other:9.3f}{other / ours:8.1f}")  # noqa: T201 - as above
+        yield f"| {what} | {size:.0f} | {ours:.3f} | {other:.3f} | {other / ours:.1f}× |"
+
+
+def main(arguments):
+    lines = []
+    for line in table():
+        print(line, flush=True)  # noqa: T201 - what it is for
+        lines.append(line)
+    if "--write" in arguments:
+        before, _, rest = DOCS.read_text().partition(BEGIN)
+        after = rest.partition(END)[2]
+        DOCS.write_text("\n".join([before + BEGIN, *lines, END + after]))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
