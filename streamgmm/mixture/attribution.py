@@ -64,7 +64,7 @@ def attribute(params: MixtureParameters, X: Floats) -> Attribution:
     n, d = X.shape
     out = _empty(n, d, params.n_components)
     absent = np.isnan(X)
-    order, starts = missing.group(absent)
+    order, starts = missing.group(X)
     for start, end in pairwise(starts):
         pattern = absent[order[start]]
         part = params.marginal(np.flatnonzero(~pattern)) if pattern.any() and not pattern.all() else params

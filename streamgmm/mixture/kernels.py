@@ -23,6 +23,7 @@ import numpy as np
 from numba.core import types
 
 from streamgmm.mixture import simd_kernels as simd
+from streamgmm.mixture.axes_kernels import half_logs, joint_diag_masked, joint_spherical_masked
 from streamgmm.mixture.simd_kernels import WIDTH, add, device, fma, kernel, load, mul, splat, store, sub, total
 
 FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
@@ -194,6 +195,15 @@ def joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z
 
 
 @device
+def joint_masked(kind, xt, block, used, d, K, means, factors, constants, halves, scratch, lp):
+    """As `joint_block` for diag and spherical where features may be missing."""
+    if kind == DIAG:
+        joint_diag_masked(xt, block, used, d, K, means, factors, constants, halves, lp)
+    else:
+        joint_spherical_masked(xt, block, used, d, K, means, factors, constants, halves, scratch, lp)
+
+
+@device
 def greatest(lp, block, c, K):
     """Return the largest lp over components of a vector of samples."""
     m = splat(LOWEST)
@@ -221,21 +231,29 @@ def padded(rows):
 
 @kernel(types.float64(types.intp, ROWS, _1D, _1D, _1D, _1D))
 def score(kind, X, means, factors, constants, out):
-    """Write log p(x) of every row, but NaN for a whole block in which some value is not finite; return 0.0, or NaN."""
+    """Write log p(x) of every row, full and tied: but NaN for a whole block in which some value is not finite.
+
+    Return NaN where there is such a block, else 0.0. Under diag and spherical every row gets its marginal density.
+    """
     n, d = X.shape
     K, block = constants.size, block_size(d)
     xt, delta, z = np.zeros(d * block), np.empty(d * block), np.empty(d * block)
     lp, logs = np.empty(K * block), np.empty(block)
-    check = 0.0
+    check, masked, halves = 0.0, False, delta
     for start in range(0, n, block):
         rows = min(block, n - start)
+        used = padded(rows)
         finite = transpose(X, start, rows, d, block, xt)
-        check += finite
-        if math.isnan(finite):
+        if not math.isnan(finite):
+            joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp)
+        elif kind >= DIAG:
+            if not masked:
+                masked, halves = True, half_logs(factors)
+            joint_masked(kind, xt, block, used, d, K, means, factors, constants, halves, z, lp)
+        else:
+            check = finite
             out[start : start + rows] = np.nan
             continue
-        used = padded(rows)
-        joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z, lp)
         log_sums(lp, block, used, K, logs)
         for p in range(rows):
             out[start + p] = logs[p] if logs[p] > 0.99 * LOWEST else -np.inf
@@ -244,15 +262,21 @@ def score(kind, X, means, factors, constants, out):
 
 @kernel(types.float64(types.intp, ROWS, _1D, _1D, _1D, _2D))
 def joint(kind, X, means, factors, constants, out):
-    """Write log weight + log density (n, K); return as `score` does."""
+    """Write log weight + log density (n, K); return as `score` does, but rows of full and tied are not to be used."""
     n, d = X.shape
     K, block = constants.size, block_size(d)
     xt, delta, z, lp = np.zeros(d * block), np.empty(d * block), np.empty(d * block), np.empty(K * block)
-    check = 0.0
+    check, masked, halves = 0.0, False, delta
     for start in range(0, n, block):
         rows = min(block, n - start)
-        check += transpose(X, start, rows, d, block, xt)
-        joint_block(kind, xt, block, padded(rows), d, K, means, factors, constants, delta, z, lp)
+        finite = transpose(X, start, rows, d, block, xt)
+        if math.isnan(finite) and kind >= DIAG:
+            if not masked:
+                masked, halves = True, half_logs(factors)
+            joint_masked(kind, xt, block, padded(rows), d, K, means, factors, constants, halves, z, lp)
+        else:
+            check += finite
+            joint_block(kind, xt, block, padded(rows), d, K, means, factors, constants, delta, z, lp)
         for p in range(rows):
             for k in range(K):
                 out[start + p, k] = lp[k * block + p]

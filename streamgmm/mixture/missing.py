@@ -6,81 +6,96 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.mixture import kernels, missing_em_kernels, missing_kernels
-from streamgmm.mixture.parameters import LOG_2PI
+from streamgmm.mixture import kernels, missing_em_kernels, missing_kernels, pattern_kernels
+from streamgmm.mixture.parameters import not_positive_definite
+from streamgmm.mixture.parts import over_parts
 from streamgmm.mixture.statistics import SufficientStats
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from streamgmm.mixture.parameters import MixtureParameters, Packed
+    from streamgmm.mixture.parameters import MixtureParameters
 
-    Marginals = dict[bytes, Packed]
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
     Flags = NDArray[np.bool_]
 
-# Rows of one pattern that pay for a marginal mixture of their own.
-LARGE_GROUP = 256
 # The precision's missing block is factored while no more than this share of the features is missing (measured), and
 # while no variance is inflated more than this by what the other features tell: a digit is lost with every factor 10.
 MISSING_SHARE = 0.4
 MOST_INFLATION = 1e5
+# Rows that are brought together by what they miss: enough for few patterns to have many rows each.
+CHUNK_ROWS = 32_768
+# Rows of a pattern that pay for a marginal mixture of their own: so many, and so many more per observed feature.
+FEWEST, FEWEST_PER_FEATURE = 32, 4
 
 
-def log_density(params: MixtureParameters, X: Floats, marginals: Marginals, *, invariant: bool = False) -> Floats:
-    """Return the log-density of rows (n, n_features), some of which are not finite; ±Inf gives −inf.
+def log_density(
+    params: MixtureParameters, X: Floats, rows: Ints, out: Floats, *, invariant: bool = False, n_threads: int = 1
+) -> None:
+    """Write the log-density of those of X (n, n_features) that rows names to their places in out; full and tied.
 
-    `marginals` keeps the marginal mixtures of this `params` for the next rows, by what is missing; `invariant` as in
-    `scoring.log_density`.
+    Some of their values are not finite; ±Inf gives −inf. `invariant` as in `scoring.log_density`.
     """
-    absent, counts, _ = _observed(X)
-    if (counts > 0).all():
-        by_pattern = not invariant and params.covariance_type in {"full", "tied"}
-        return (
-            _by_group(params, X, absent, counts, marginals) if by_pattern else _sums(_joint(params, X, absent, counts))
-        )
-    complete, rest = np.flatnonzero(counts == 0), np.flatnonzero(counts > 0)
-    out, found = np.full(len(X), -np.inf), np.empty(len(complete))
-    kernels.score(params.packed.kind, X[complete], *params.packed[1:], found)
-    out[complete] = found
-    if rest.size:
-        out[rest] = log_density(params, X[rest], marginals, invariant=invariant)
-    return out
+    for start in range(0, len(rows), CHUNK_ROWS):
+        _log_density(params, X, rows[start : start + CHUNK_ROWS], out, invariant, n_threads)
 
 
-def _by_group(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints, marginals: Marginals) -> Floats:
+def _log_density(
+    params: MixtureParameters, X: Floats, rows: Ints, out: Floats, invariant: bool, n_threads: int
+) -> None:
     """Score large groups of rows that miss the same features by a marginal mixture, the other rows one by one."""
-    order, starts = group(absent)
-    sizes = np.diff(starts)
-    large = sizes >= LARGE_GROUP
-    if not large.any():
-        return _sums(_joint(params, X, absent, counts))
-    out = np.empty(len(X))
-    for g in np.flatnonzero(large):
-        rows = order[starts[g] : starts[g + 1]]
-        observed, key = np.flatnonzero(~absent[rows[0]]), absent[rows[0]].tobytes()
-        if observed.size and key not in marginals:
-            marginals[key] = params.marginal(observed).packed
-        out[rows] = _log_density_of_group(marginals[key], X, rows, observed) if observed.size else 0.0
-    rest = order[np.repeat(~large, sizes)]
-    if rest.size:
-        out[rest] = _sums(_joint(params, X[rest], absent[rest], counts[rest]))
-    return out
+    order, starts = _grouped(X, rows)
+    sizes, examples = np.diff(starts), order[starts[:-1]]
+    observed = (~np.isnan(X[examples])).sum(axis=1)
+    complete = observed == params.n_features
+    large = complete | (not invariant) & (sizes >= FEWEST + FEWEST_PER_FEATURE * observed)
+    if large.all():
+        _by_group(params, X, order, sizes, observed, out, n_threads)
+        return
+    if large.any():
+        in_large = np.repeat(large, sizes)
+        _by_group(params, X, order[in_large], sizes[large], observed[large], out, n_threads)
+        order = order[~in_large]
+
+    def one_by_one(part: slice) -> None:
+        each = joint(params, X[order[part]])
+        sums = np.empty(len(each))
+        missing_kernels.log_density(each, sums)
+        out[order[part]] = sums
+
+    if order.size:
+        over_parts(one_by_one, len(order), n_threads)
 
 
-def _sums(joint: Floats) -> Floats:
-    out = np.empty(len(joint))
-    missing_kernels.log_density(joint, out)
-    return out
+def _by_group(
+    params: MixtureParameters, X: Floats, order: Ints, sizes: Ints, observed: Ints, out: Floats, n_threads: int
+) -> None:
+    """Score groups of rows that miss the same features, one after the other in order, by marginal mixtures."""
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    kind, *whole = params.packed
+    offsets = np.concatenate([[0], np.cumsum(_packed_sizes(params, observed))])
+    packs = np.empty(offsets[-1])
+    centre = params.weights @ params.means
+    bad = pattern_kernels.pack_marginals(
+        kind, X, order[starts[:-1]], offsets, params.means, _stack(params), params.log_weights, centre, packs
+    )
+    if bad >= 0:
+        raise not_positive_definite(int(bad))
+
+    def score(part: slice) -> None:
+        bounds = np.array([part.start, part.stop], dtype=np.intp)
+        pattern_kernels.score_groups(kind, X, order, starts, bounds, offsets, packs, *whole, out)
+
+    over_parts(score, len(order), n_threads)
 
 
-def _log_density_of_group(marginal: Packed, X: Floats, rows: Ints, observed: Ints) -> Floats:
-    """Score rows that miss the same features by the marginal mixture of all others."""
-    out, part = np.empty(len(rows)), np.empty((len(rows), len(observed)))
-    missing_kernels.gather(X, rows, observed, part)
-    kernels.score(marginal.kind, part, *marginal[1:], out)
-    return out
+def _packed_sizes(params: MixtureParameters, m: Ints) -> Ints:
+    """Return how many numbers the packed marginal mixture of m features has (`kernels`)."""
+    K, whole, rest = params.n_components, m // 4, m % 4
+    triangle = 8 * whole * (whole + 1) + rest * 4 * whole + rest * (rest + 1) // 2
+    factors = K * triangle if params.covariance_type == "full" else triangle + K * m + m
+    return np.asarray(K * m + factors + K)
 
 
 def _observed(X: Floats) -> tuple[Flags, Ints, int]:
@@ -103,7 +118,7 @@ def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None) -
     K, d = params.means.shape
     weight, first, absent = np.zeros(K), np.zeros((K, d)), np.isnan(X)
     kind = params.covariance_type
-    order, starts = group(absent)
+    order, starts = group(X)
     if kind in {"diag", "spherical"}:
         second = np.zeros((K, d))
         missing_em_kernels.moments_missing_axes(
@@ -119,10 +134,14 @@ def e_step(params: MixtureParameters, X: Floats, sample_weight: Floats | None) -
     return SufficientStats(weight, first, second, params.means, kind), float(w @ densities)
 
 
-def group(absent: Flags) -> tuple[Ints, Ints]:
-    """Return an order of the rows that brings equal patterns together, and where each group starts (with an end)."""
-    order, starts = np.empty(len(absent), np.intp), np.empty(len(absent) + 1, np.intp)
-    n_groups = missing_kernels.group(absent, order, starts)
+def group(X: Floats) -> tuple[Ints, Ints]:
+    """Return an order of rows that brings equal patterns of NaN together, and where each group starts (with an end)."""
+    return _grouped(X, np.arange(len(X)))
+
+
+def _grouped(X: Floats, rows: Ints) -> tuple[Ints, Ints]:
+    order, starts = np.empty(len(rows), np.intp), np.empty(len(rows) + 1, np.intp)
+    n_groups = pattern_kernels.group(X, rows, order, starts)
     return order, starts[: n_groups + 1]
 
 
@@ -133,28 +152,18 @@ def mirrored(lower: Floats) -> Floats:
 
 def joint(params: MixtureParameters, X: Floats) -> Floats:
     """Return log weight plus log marginal density (n, n_components) of rows; ±Inf gives −inf."""
+    if params.covariance_type in {"diag", "spherical"}:
+        out = np.empty((len(X), params.n_components))
+        kernels.joint(params.packed.kind, X, *params.packed[1:], out)
+        return out
     absent, counts, infinite = _observed(X)
-    out = _joint(params, X, absent, counts)
+    out = _joint(params.as_full, X, absent, counts)
     if infinite:
         out[counts < 0] = -np.inf
     return out
 
 
 def _joint(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints) -> Floats:
-    if params.covariance_type in {"diag", "spherical"}:
-        return _by_axes(params, X)
-    return _by_pattern(params.as_full, X, absent, counts)
-
-
-def _by_axes(params: MixtureParameters, X: Floats) -> Floats:
-    out = np.empty((len(X), params.n_components))
-    variances = _variances(params).ravel()
-    arrays = params.means.ravel(), 1.0 / variances, LOG_2PI + np.log(variances), params.log_weights
-    missing_kernels.joint_masked_axes(X, *arrays, out)
-    return out
-
-
-def _by_pattern(params: MixtureParameters, X: Floats, absent: Flags, counts: Ints) -> Floats:
     few = counts <= (MISSING_SHARE * X.shape[1] if params.inflation <= MOST_INFLATION else -1.0)
     if few.all():
         return _by_precision(params, X, absent)
@@ -168,13 +177,13 @@ def _by_pattern(params: MixtureParameters, X: Floats, absent: Flags, counts: Int
 def _by_precision(params: MixtureParameters, X: Floats, absent: Flags) -> Floats:
     out = np.empty((len(X), params.n_components))
     missing_kernels.joint_masked(X, *params.packed[1:], out)
-    missing_kernels.marginalise(X, absent, *group(absent), *params.precision_lanes, out)
+    missing_kernels.marginalise(X, absent, *group(X), *params.precision_lanes, out)
     return out
 
 
 def _by_covariance(params: MixtureParameters, X: Floats, absent: Flags) -> Floats:
     out = np.empty((len(X), params.n_components))
-    missing_kernels.joint_observed(X, absent, *group(absent), *params.covariance_lanes, out)
+    missing_kernels.joint_observed(X, absent, *group(X), *params.covariance_lanes, out)
     return out
 
 

@@ -183,33 +183,6 @@ def joint_observed(X, missing, order, starts, means, covariances, log_weights, o
                     out[n, k + c] = lanes[c]
 
 
-@kernel(types.void(ROWS, _1D, _1D, _1D, _1D, _2D))
-def joint_masked_axes(X, means, precisions, logs, log_weights, out):
-    """Write log weight + log marginal density (n, K), diag and spherical; logs (K · d) holds log 2π σ²."""
-    n, d = X.shape
-    K, block = log_weights.size, block_size(d)
-    xt, known, lp = np.zeros(d * block), np.empty(d * block), np.empty(K * block)
-    for start in range(0, n, block):
-        rows = min(block, n - start)
-        used = padded(rows)
-        transpose(X, start, rows, d, block, xt)
-        _mask(xt, block, used, d, known)
-        for k in range(K):
-            for c in range(0, used, 2 * WIDTH):
-                q0 = q1 = splat(0.0)
-                for i in range(d):
-                    s = i * block + c
-                    m, w, log = splat(means[k * d + i]), splat(precisions[k * d + i]), splat(logs[k * d + i])
-                    e0, e1 = sub(load(xt, s), m), sub(load(xt, s + WIDTH), m)
-                    q0 = fma(fma(mul(e0, e0), w, log), load(known, s), q0)
-                    q1 = fma(fma(mul(e1, e1), w, log), load(known, s + WIDTH), q1)
-                store(lp, k * block + c, fma(splat(-0.5), q0, splat(log_weights[k])))
-                store(lp, k * block + c + WIDTH, fma(splat(-0.5), q1, splat(log_weights[k])))
-        for p in range(rows):
-            for k in range(K):
-                out[start + p, k] = lp[k * block + p]
-
-
 @kernel(types.void(_2D, _1D))
 def log_density(joint, out):
     """Write log Σ_k exp of each row; a row of −inf gives −inf."""
@@ -245,58 +218,3 @@ def observe(X, absent, counts):
             counts[p] = -1
             infinite += 1
     return infinite
-
-
-@kernel(types.intp(_FLAGS, _INTS, _INTS))
-def group(missing, order, starts):
-    """Bring rows with the same pattern together, in the order of first sight; return how many groups there are.
-
-    starts (n + 1,) gets where each group starts in order, and the end.
-    """
-    n, d = missing.shape
-    slots = 16
-    while slots < 2 * n:
-        slots *= 2
-    table, first = np.full(slots, -1, np.intp), np.empty(n, np.intp)
-    label, size = np.empty(n, np.intp), np.zeros(n, np.intp)
-    groups = 0
-    for p in range(n):
-        word = code = np.uint64(0)
-        for i in range(d):
-            word = (word << np.uint64(1)) | np.uint64(missing[p, i])
-            if i % 64 == 63 or i == d - 1:
-                code = (code ^ word) * np.uint64(0x9E3779B97F4A7C15)
-                code ^= code >> np.uint64(32)
-                word = np.uint64(0)
-        slot = np.intp(code & np.uint64(slots - 1))
-        while True:
-            g = table[slot]
-            if g < 0:
-                g = groups
-                table[slot], first[g] = g, p
-                groups += 1
-                break
-            i = 0
-            while i < d and missing[p, i] == missing[first[g], i]:
-                i += 1
-            if i == d:
-                break
-            slot = (slot + 1) & (slots - 1)
-        label[p] = g
-        size[g] += 1
-    starts[0] = 0
-    for g in range(groups):
-        starts[g + 1] = starts[g] + size[g]
-        size[g] = starts[g]
-    for p in range(n):
-        order[size[label[p]]] = p
-        size[label[p]] += 1
-    return groups
-
-
-@kernel(types.void(ROWS, _INTS, _INTS, _2D))
-def gather(X, rows, columns, out):
-    """Write some columns of some rows."""
-    for p in range(rows.size):
-        for i in range(columns.size):
-            out[p, i] = X[rows[p], columns[i]]

@@ -8,8 +8,7 @@ import numpy as np
 
 from streamgmm.errors import DetectorError
 from streamgmm.mixture import few_kernels, kernels, missing
-from streamgmm.mixture.parameters import Packed
-from streamgmm.mixture.parts import over_parts
+from streamgmm.mixture.parts import each_part, over_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,18 +35,12 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
     if len(X) < FEW_ROWS and not invariant and np.isfinite(X).all():
         _score_few(params, X, out)
         return out
-    packed, marginals = params.packed, dict[bytes, Packed]()
-
-    def score(rows: slice) -> None:
-        part = X[rows]
-        found = out[rows]
-        check = kernels.score(packed.kind, part, *packed[1:], found)
-        if check != check:  # noqa: PLR0124  # the quickest test for NaN
-            # Blocks with a row that is not finite were left out.
-            left = np.flatnonzero(np.isnan(found))
-            found[left] = missing.log_density(params, part[left], marginals, invariant=invariant)
-
-    over_parts(score, len(X), n_threads)
+    packed = params.packed
+    checks = each_part(lambda rows: kernels.score(packed.kind, X[rows], *packed[1:], out[rows]), len(X), n_threads)
+    if np.isnan(list(checks)).any():
+        # Blocks with a row that is not finite were left out.
+        left = np.flatnonzero(np.isnan(out))
+        missing.log_density(params, X, left, out, invariant=invariant, n_threads=n_threads)
     return out
 
 
@@ -70,7 +63,7 @@ def weighted_log_density(params: MixtureParameters, X: Floats, *, n_threads: int
 
 def _joint(params: MixtureParameters, X: Floats, out: Floats) -> None:
     check = kernels.joint(params.packed.kind, X, *params.packed[1:], out)
-    if check != check:  # noqa: PLR0124  # as above
+    if check != check:  # noqa: PLR0124  # the quickest test for NaN
         rows = np.flatnonzero(~np.isfinite(X).all(axis=1))
         out[rows] = missing.joint(params, X[rows])
 

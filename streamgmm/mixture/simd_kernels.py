@@ -154,6 +154,10 @@ def _emit_zeroed(builder: Any, v: Any) -> Any:
     return builder.select(builder.fcmp_ordered("ord", v, v), v, _constant(builder, 0.0))
 
 
+def _emit_where_known(builder: Any, v: Any, a: Any, b: Any) -> Any:
+    return builder.select(builder.fcmp_ordered("ord", v, v), a, b)
+
+
 def _emit_exp(builder: Any, x: Any) -> Any:
     """exp(x) for x ≤ 0 by Cody-Waite reduction; 0 below −708. NaN gives 0: callers keep NaN out."""
     t = _fma(builder, x, _constant(builder, 1.0 / math.log(2.0)), _constant(builder, _ROUNDING))
@@ -202,10 +206,12 @@ mul = _operation(2, lambda b, x, y: b.fmul(x, y, flags=_FUSED))
 div = _operation(2, lambda b, x, y: b.fdiv(x, y))
 fma = _operation(3, _fma)
 maximum = _operation(2, _emit_max)
-# Between two bounds, NaN as it is; 1 where there is a number and 0 where there is none; the number, or 0.
+# Between two bounds, NaN as it is; 1 where there is a number and 0 where there is none; the number, or 0; the second
+# where the first is a number, the third where it is none.
 clipped = _operation(3, _emit_clipped)
 known = _operation(1, _emit_known)
 zeroed = _operation(1, _emit_zeroed)
+where_known = _operation(3, _emit_where_known)
 exp = _operation(1, _emit_exp)
 log = _operation(1, _emit_log)
 sqrt = _operation(1, _emit_sqrt)
