@@ -54,9 +54,10 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
             _choosing(config, _member(config.model, name, member, category_columns))
             for name, member in config.committee.items()
         ),
-        min_records=learning.min_records,
+        min_records=config.min_records,
         span=learning.window.span,
-        step=learning.step,
+        step=config.step,
+        adaptation=learning.adaptation,
         target_rate=detection.target_rate,
         level=detection.level,
         buffer=detection.buffer_rows(config.limits.calibration_rows),

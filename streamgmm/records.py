@@ -368,6 +368,7 @@ class Event:
     fields: Mapping[str, Json] = field(default_factory=dict)
 
 
+DRIFT_DETECTORS = ("martingale",)
 # kind → label names. `refit` outcomes: promoted, refused, failed, stale.
 EVENTS: Mapping[str, tuple[str, ...]] = {
     "refresh": ("member",),
@@ -375,6 +376,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "refit_fitted": ("member",),
     "refit": ("outcome", "member"),
     "refit_refused": ("reason",),
+    "drift": ("detector",),
     "snapshot": ("outcome",),
     "rebalance": ("event",),
     "commit": ("outcome",),

@@ -67,7 +67,7 @@ def _size(n_components: int | ComponentsRange) -> str:
 
 def summary(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what would run, one line for each section that matters."""
-    source, codec, learning, detection = config.source, config.codec, config.learning, config.detection
+    source, codec, detection = config.source, config.codec, config.detection
     if source is not None:
         yield "source", _place(source)
     if codec is not None:
@@ -79,7 +79,7 @@ def summary(config: Config) -> Iterator[tuple[str, str]]:
         shape = getattr(member, "covariance_type", "each column by itself")
         size = _size(config.model.n_components) if name == "single" else member.n_components
         yield f"model {name}", f"{size} components, {shape}, window {member.window} rows"
-    yield "learning", f"first fit after {learning.min_records} rows"
+    yield "learning", f"first fit after {config.min_records} rows"
     rows = detection.buffer_rows(config.limits.calibration_rows)
     yield "detection", f"target rate {detection.target_rate:g} ({detection.level}), ranked among {rows} scores"
     for sink in config.sinks:

@@ -128,6 +128,8 @@ class Learning(Section):
     """Learnt rows between two refreshes (a few EM passes on the serving model) of `committee: single`."""
     refit_every: RefitEvery = RefitEvery()
     """When a candidate of `committee: single` is fitted, which must be promoted to serve."""
+    adaptation: Literal["stable", "balanced", "fast"] = "balanced"
+    """How soon a lasting change replaces what was learnt before it."""
     min_records: Int = Field(default=1000, ge=10)
     """Rows before the first fit; until then rows are unscored (`warming_up`)."""
     step: Int = Field(default=100, ge=1, le=100_000)

@@ -9,6 +9,9 @@ from pydantic import BeforeValidator, Field
 from streamgmm.config.section import Float, Int, Seconds, Section
 
 CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical"]
+# With `adaptation: fast`, of what is not given: the step (and the refreshes), and the window.
+FAST_STEP = 50
+FAST_WINDOW = 500
 MemberName: TypeAlias = Literal["single", "slow", "fast", "marginals"]
 
 
@@ -96,6 +99,15 @@ class Members(Section):
     """A mixture with a short memory."""
     marginals: MarginalsMember = MarginalsMember()
     """Every column by itself."""
+
+
+def shortened(member: MixtureMember | MarginalsMember, step: int) -> MixtureMember | MarginalsMember:
+    """Return a member with a short memory in everything that was not given."""
+    short = {
+        "window": min(member.window, FAST_WINDOW),
+        "refresh_every": min(member.refresh_every, max(FAST_STEP, step)),
+    }
+    return member.model_copy(update={key: rows for key, rows in short.items() if key not in member.model_fields_set})
 
 
 def _names(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds

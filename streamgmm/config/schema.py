@@ -9,7 +9,7 @@ from pydantic import Field
 from streamgmm.config.codecs import BINARY, Codec, CsvCodec
 from streamgmm.config.inputs import Feature, FileSource, KafkaSource, Source
 from streamgmm.config.learning import Detection, Learning, Model, beside_a_committee
-from streamgmm.config.members import MarginalsMember, MemberRefitEvery, MixtureMember
+from streamgmm.config.members import FAST_STEP, FAST_WINDOW, MarginalsMember, MemberRefitEvery, MixtureMember, shortened
 from streamgmm.config.outputs import (
     DeadLetters,
     FileDeadLetters,
@@ -167,18 +167,45 @@ class Config(Section):
             )
 
     @property
+    def is_fast(self) -> bool:
+        """Return whether what is not given is to be short."""
+        return self.learning.adaptation == "fast"
+
+    @property
     def committee(self) -> dict[str, MixtureMember | MarginalsMember]:
         """Return the members by name, in the order in which they explain."""
+        members = self._committee()
+        return {name: shortened(m, self.step) for name, m in members.items()} if self.is_fast else members
+
+    @property
+    def step(self) -> int:
+        """Return the learnt rows of a step."""
+        short = self.is_fast and "step" not in self.learning.model_fields_set
+        return FAST_STEP if short else self.learning.step
+
+    @property
+    def min_records(self) -> int:
+        """Return the learnt rows before the first fit."""
+        short = self.is_fast and "min_records" not in self.learning.model_fields_set
+        return FAST_WINDOW if short else self.learning.min_records
+
+    def _committee(self) -> dict[str, MixtureMember | MarginalsMember]:
+        if self.is_fast and "committee" not in self.model.model_fields_set:
+            return {"fast": self.model.members.fast}
         if not self.model.is_single:
             return {name: getattr(self.model.members, name) for name in self.model.committee}
         learning = self.learning
+        given: dict[str, int] = {}
+        if "records" in learning.window.model_fields_set:
+            given["window"] = learning.window.records
+        if "refresh_every" in learning.model_fields_set:
+            given["refresh_every"] = learning.refresh_every
         return {
             "single": MixtureMember(
                 n_components=self.model.most_components,
                 covariance_type=self.model.covariance_type,
-                window=learning.window.records,
-                refresh_every=learning.refresh_every,
                 refit_every=MemberRefitEvery(**learning.refit_every.model_dump()),
+                **given,
             )
         }
 
@@ -192,30 +219,33 @@ class Config(Section):
                 instead = "model.members.<name>.window"
                 yield Rule(("learning", "window", "records"), beside_a_committee("window.records", instead))
         longest = max(member.window for member in self.committee.values())
-        if learning.min_records > longest:
+        if self.min_records > longest:
             yield Rule(
                 ("learning", "min_records"),
-                f"min_records ({learning.min_records}) is above the longest window ({longest}): "
+                f"min_records ({self.min_records}) is above the longest window ({longest}): "
                 "no first fit could ever start; lower it, or raise the window",
+            )
+        for name in sorted(self.model.members.model_fields_set & set(self.model.committee) - set(self.committee)):
+            yield Rule(
+                ("model", "members", name),
+                f"with adaptation: fast the committee is [{', '.join(self.committee)}] unless model.committee is given",
             )
         for name, member in self.committee.items():
             yield from self._schedule_rules(name, member)
 
     def _schedule_rules(self, name: str, member: MixtureMember | MarginalsMember) -> Iterator[Rule]:
-        learning = self.learning
-        if learning.min_records < 2 * member.n_components:
+        if self.min_records < 2 * member.n_components:
             yield Rule(
                 ("learning", "min_records"),
-                f"min_records ({learning.min_records}) is below two rows for each of the "
-                f"{member.n_components} components",
+                f"min_records ({self.min_records}) is below two rows for each of the {member.n_components} components",
             )
         place: tuple[str, ...] = ("learning",) if name == "single" else ("model", "members", name)
         given = name == "single" or name in self.model.members.model_fields_set
         scheduled = {("refresh_every",): member.refresh_every, ("refit_every", "records"): member.refit_every.records}
         for path, rows in scheduled.items():
-            if rows < learning.step:
+            if rows < self.step:
                 of = "" if name == "single" else f" of {name}"
                 yield Rule(
                     (*place, *path) if given else ("learning", "step"),
-                    f"{path[0]}{of} ({rows}) is below step ({learning.step}), and nothing changes between step ends",
+                    f"{path[0]}{of} ({rows}) is below step ({self.step}), and nothing changes between step ends",
                 )

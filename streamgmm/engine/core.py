@@ -13,14 +13,15 @@ import numpy as np
 
 from streamgmm.detector.committee import Detector
 from streamgmm.engine.calibration import Calibration
-from streamgmm.engine.learning import due_for_refit, due_for_refresh, first_fit_is_due, learn
+from streamgmm.engine.drift import CUT_PASSES
+from streamgmm.engine.learning import cut, due_for_refit, due_for_refresh, first_fit_is_due, learn, observe_drift
 from streamgmm.engine.pace import Unhurried
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
 from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
 from streamgmm.engine.verdicts import Output, comparable_for, name_incidents, pass_unscored, score
 from streamgmm.errors import DetectorError
-from streamgmm.records import EngineStatus, Event, MemberStatus, ScoredBatch, Version
+from streamgmm.records import DRIFT_DETECTORS, EngineStatus, Event, MemberStatus, ScoredBatch, Version
 from streamgmm.refit.fitting import REFRESH_PASSES, gate, warm
 from streamgmm.refit.job import Candidate, Failure, Job
 from streamgmm.refit.verdict import judge
@@ -182,12 +183,26 @@ class Engine:
         state.step = StepRows()
         scores = np.concatenate(step.log_density) if step.log_density else np.empty(0)
         judged = self._judge(step, scores)
+        changed = observe_drift(state, self.settings, scores)
         learn(state, self.settings, step, scores)
+        if changed and self.pending is None:
+            self._adapt()
         if not judged:
             self._take_result()
         if self.pending is None:
             self._refresh()
             self._start_refit()
+
+    def _adapt(self) -> None:
+        """Cut the memory where the stream changed for good, and fit what remembered more on what is left, at once."""
+        state = self.state
+        evidence, since = state.drift.evidence, state.drift.rows
+        members = cut(state, self.settings)
+        fields = {"evidence": evidence, "rows": since, "kept": len(state.window)}
+        self._event("drift", {"detector": DRIFT_DETECTORS[0]}, **fields)
+        for i in members:
+            self._move_on(i, CUT_PASSES)
+            state.clocks[i] = MemberClock(refit_at=state.window.newest())
 
     # ── refresh and refit ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -199,20 +214,26 @@ class Engine:
             return
         self._stretch = max(state.clocks[i].since_refresh / self.settings.members[i].refresh_every for i in due)
         for i in due:
-            settings = self.settings.members[i]
             state.clocks[i].since_refresh = 0
-            X, newest = state.window.rows(settings.window), state.window.newest()
-            try:
-                member = warm(state.detector.members[i], X, newest, settings, REFRESH_PASSES)
-                problem = str(gate(member) or "")
-            except DetectorError as error:
-                problem = str(error)
-            if problem:
-                self._event("refit", {"outcome": "failed", "member": settings.name}, refresh=problem)
-                continue
-            version = Version(state.detector.version.promotion, state.detector.version.refresh + 1)
-            state.detector = state.detector.with_member(i, member, version)
-            self._event("refresh", {"member": settings.name})
+            self._move_on(i, REFRESH_PASSES)
+
+    def _move_on(self, i: int, passes: int) -> None:
+        """Take one member a few EM passes on, over its window; one that fails the numeric checks stays as it is."""
+        state, settings = self.state, self.settings.members[i]
+        if state.detector is None:
+            return
+        X, newest = state.window.rows(settings.window), state.window.newest()
+        try:
+            member = warm(state.detector.members[i], X, newest, settings, passes)
+            problem = str(gate(member) or "")
+        except DetectorError as error:
+            problem = str(error)
+        if problem:
+            self._event("refit", {"outcome": "failed", "member": settings.name}, refresh=problem)
+            return
+        version = Version(state.detector.version.promotion, state.detector.version.refresh + 1)
+        state.detector = state.detector.with_member(i, member, version)
+        self._event("refresh", {"member": settings.name})
 
     def _start_refit(self) -> None:
         state = self.state

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.engine.drift import RULES, Drift
 from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, Tally
 from streamgmm.engine.window import Block
 
@@ -42,6 +44,26 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
         settings.window / settings.span if window_full else np.inf,
         state.calibration.capacity / settings.span if state.calibration.full else np.inf,
     )
+
+
+def observe_drift(state: State, settings: EngineSettings, scores: Floats) -> bool:
+    """Let the step's prequential scores (n,) count as evidence of a change; return whether there is enough."""
+    state.drift = state.drift.follow(state.calibration.p_values(scores))
+    return state.drift.alarms(RULES[settings.adaptation])
+
+
+def cut(state: State, settings: EngineSettings) -> tuple[int, ...]:
+    """Forget what came before the change; return the members, by index, that remembered more than is left.
+
+    What is under way is of the old time: a higher epoch makes it stale.
+    """
+    rule = RULES[settings.adaptation]
+    since = math.ceil(state.drift.rows * state.thinning.window / state.thinning.calibration)
+    kept = max(rule.keep if rule else 0, since)
+    state.window = state.window.newest_rows(kept)
+    state.epoch += 1
+    state.shadow, state.comparable, state.drift = None, None, Drift()
+    return tuple(i for i, member in enumerate(settings.members) if member.window > kept)
 
 
 def _measured(tally: Tally, step: StepRows, t: Floats, span: float) -> tuple[Tally, int, float]:

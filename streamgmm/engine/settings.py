@@ -11,6 +11,7 @@ from streamgmm.refit.job import MemberSettings
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from streamgmm.engine.drift import Adaptation
     from streamgmm.engine.rules import FieldRule
 
 
@@ -35,6 +36,8 @@ class EngineSettings:
     level : {"fixed", "adaptive"}
     buffer : int
         Scores in the calibration buffer.
+    adaptation : {"stable", "balanced", "fast"}
+        Whether and how soon a lasting change cuts the memory (`drift.RULES`).
     incident_seconds, incident_rows
         Flagged rows within this event time (rows, where there is no time) belong together.
     challenger_every : int
@@ -53,6 +56,7 @@ class EngineSettings:
     target_rate: float = 0.001
     level: Literal["fixed", "adaptive"] = "adaptive"
     buffer: int = 0
+    adaptation: Adaptation = "balanced"
     incident_seconds: float = 300.0
     incident_rows: int = 100
     challenger_every: int = 5

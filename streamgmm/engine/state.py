@@ -11,6 +11,7 @@ from streamgmm.detector.committee import Detector
 from streamgmm.detector.member import Member, select
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.comparable import Comparable
+from streamgmm.engine.drift import Drift
 from streamgmm.engine.incidents import Incident
 from streamgmm.engine.thinning import Tally, Thinning
 from streamgmm.engine.window import Block, Window
@@ -106,6 +107,7 @@ class State:
     epoch: int = 0
     flight: Flight | None = None
     comparable: Comparable | None = None
+    drift: Drift = field(default_factory=Drift)
 
     @classmethod
     def fresh(cls, settings: EngineSettings) -> State:
@@ -151,6 +153,7 @@ class State:
             "epoch": self.epoch,
             "flight": None if self.flight is None else [self.flight.kind, list(self.flight.targets)],
             "log_gain": self.calibration.log_gain,
+            "drift": [self.drift.evidence, self.drift.rows],
             "thinning": [thinning.window, thinning.calibration, _number(thinning.rows_per_second)],
             "tally": [_number(tally.since), _number(tally.latest), tally.ticks, tally.rows],
             "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
@@ -176,6 +179,7 @@ class State:
         state.clocks = [MemberClock(int(c[0]), int(c[1]), float(c[2])) for c in arrays["clocks"]]
         detector = select(arrays, "detector.")
         state.detector = Detector.from_arrays(detector) if detector else None
+        state.drift = Drift(*manifest["drift"])
         comparable = select(arrays, "comparable.")
         state.comparable = Comparable.from_arrays(comparable) if comparable else None
         window, calibration, rate = manifest["thinning"]

@@ -52,6 +52,17 @@ class Window:
             excess -= len(oldest.t)
         return Window(self.capacity, tuple(blocks))
 
+    def newest_rows(self, n: int) -> Window:
+        """Return a window of the same capacity that holds the newest n rows only."""
+        return Window(self.capacity, Window(n).joined(self.blocks).blocks)
+
+    def joined(self, blocks: tuple[Block, ...]) -> Window:
+        """Return the window with several blocks more."""
+        window = self
+        for block in blocks:
+            window = window.add(block)
+        return window
+
     def rows(self, newest: int | None = None) -> Floats:
         """Return the newest rows (n, d), oldest of them first; all of them unless told."""
         blocks = self.blocks

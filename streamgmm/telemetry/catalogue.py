@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from streamgmm.records import REJECT_REASONS, SEVERITIES, STAGES, UNSCORED_REASONS
+from streamgmm.records import DRIFT_DETECTORS, REJECT_REASONS, SEVERITIES, STAGES, UNSCORED_REASONS
 
 PREFIX = "streamgmm_"
 MAX_PARTITIONS = 64  # of one topic; above, `sum` and `max` (`oldest` for moments) stand for all of them
@@ -160,6 +160,12 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("refits_total", "counter", "Refits by outcome.", (_MEMBER, Label("outcome", REFIT_OUTCOMES))),
     Metric("refits_refused_total", "counter", "Candidates refused, by reason.", (Label("reason", REFUSALS),)),
     Metric("refit_duration_seconds", "histogram", "Time that a refit's fit took.", (_MEMBER,), REFIT_SECONDS),
+    Metric(
+        "drift_alarms_total",
+        "counter",
+        "Lasting changes of the stream that cut the memory.",
+        (Label("detector", DRIFT_DETECTORS),),
+    ),
     Metric("window_rows", "gauge", "Rows in a member's window.", (_MEMBER,)),
     Metric("window_span_seconds", "gauge", "Event time that a member's window spans.", (_MEMBER,)),
     Metric("learning_thinning", "gauge", "Share of rows that enter the window; 1 = every row."),

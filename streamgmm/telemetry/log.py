@@ -28,6 +28,7 @@ LEVELS = {
     ("refit", "refused"): logging.WARNING,
     ("refit", "failed"): logging.ERROR,
     ("refit_refused", None): logging.WARNING,
+    ("drift", None): logging.WARNING,
     ("snapshot", "ok"): logging.DEBUG,
     ("snapshot", "failed"): logging.ERROR,
     ("commit", "ok"): logging.DEBUG,

@@ -26,6 +26,7 @@ COUNTED = {
     "refresh": ("refreshes_total", ("member",)),
     "refit": ("refits_total", ("member", "outcome")),
     "refit_refused": ("refits_refused_total", ("reason",)),
+    "drift": ("drift_alarms_total", ("detector",)),
     "snapshot": ("snapshot_saves_total", ("outcome",)),
     "rebalance": ("consumer_rebalances_total", ("event",)),
     "commit": ("offset_commits_total", ("outcome",)),

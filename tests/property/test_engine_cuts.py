@@ -27,6 +27,7 @@ SETTINGS = EngineSettings(
     target_rate=0.02,
     level="adaptive",
     buffer=80,
+    adaptation="fast",
     challenger_every=2,
     incident_seconds=3.0,
     incident_rows=40,
@@ -36,6 +37,7 @@ N = 1500
 HASHES = row_hashes(np.zeros(N, np.uint64), np.arange(N), np.zeros(N, np.int64))
 COLUMNS = ("log_density", "p_value", "score", "is_anomaly", "threshold", "version", "status")
 CLOCKS = ("none", "steady", "fast", "patchy", "wild", "pauses")
+SHIFT = 700
 
 
 def frozen_clock():
@@ -46,6 +48,7 @@ def stream(seed, clock, missing):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(N, 2)) + np.where(rng.random((N, 1)) < 0.3, 4.0, 0.0)
     X[rng.random(N) < 0.01] += 12.0
+    X[SHIFT : SHIFT + 300] += 20.0
     X[rng.random(N) < missing, 1] = np.nan
     t = 1.7e9 + np.cumsum(rng.exponential(0.05, N))
     if clock == "none":
@@ -103,6 +106,11 @@ def test_cuts_and_restarts_change_nothing(clock, seed, missing, cuts, data):
 def test_the_streams_above_do_thin(clock):
     X, t = stream(1, clock, 0.0)
     assert run(X, t, ())[0].state.thinning.calibration < 1.0
+
+
+def test_the_streams_above_drift():
+    X, t = stream(1, "none", 0.2)
+    assert run(X, t, ())[0].state.epoch > 0
 
 
 @pytest.mark.parametrize("clock", [c for c in CLOCKS if c != "fast"])

@@ -43,7 +43,7 @@ def test_defaults_are_the_stated_ones():
     assert (config.learning.window.records, config.learning.window.span) == (1000, 600.0)
     assert (config.learning.refresh_every, config.learning.refit_every.records) == (100, 2000)
     assert (config.learning.min_records, config.learning.refit_every.duration) == (1000, None)
-    assert (config.detection.target_rate, config.detection.level) == (0.001, "fixed")
+    assert (config.detection.target_rate, config.detection.level) == (0.001, "adaptive")
     assert config.detection.buffer_rows(config.limits.calibration_rows) == 10_000
     assert (config.detection.incident_gap.duration, config.detection.incident_gap.records) == (300.0, 100)
     assert config.codec.max_missing == 0.5
