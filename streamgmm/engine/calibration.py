@@ -93,21 +93,16 @@ class Calibration:
         p[beyond] = np.maximum(tail, np.finfo(float).tiny)
         return p
 
-    def thresholds(self, rates: Floats) -> Floats:
-        """Return the log-densities (n,) whose p-values are `rates` (n,), nats; −inf where no score is that rare."""
-        m = len(self.ordered)
-        rank = rates * (m + 1.0) - 1.0
-        counted = rank >= (MIN_RANK if m > MIN_RANK else 0.0)
-        out = np.full(len(rates), -np.inf)
-        if m > MIN_RANK:
-            anchor, scale = self._tail()
-            out = anchor + scale * np.log(rates * (m + 1.0) / (1.0 + MIN_RANK))
-        out[counted] = self.ordered[np.minimum(rank[counted].astype(np.int64), m - 1)]
-        return out
-
     def threshold(self, rate: float) -> float:
         """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""
-        return float(self.thresholds(np.array([rate]))[0])
+        m = len(self.ordered)
+        rank = rate * (m + 1.0) - 1.0
+        if rank >= (MIN_RANK if m > MIN_RANK else 0.0):
+            return float(self.ordered[min(int(rank), m - 1)])
+        if m <= MIN_RANK:
+            return -np.inf
+        anchor, scale = self._tail()
+        return float(anchor + scale * np.log(rate * (m + 1.0) / (1.0 + MIN_RANK)))
 
     def level(self, target: float) -> float:
         """Return the p-value at or below which the next row is flagged."""

@@ -19,7 +19,7 @@ from streamgmm.engine.pace import Unhurried
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
 from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
-from streamgmm.engine.verdicts import Output, comparable_for, name_incidents, pass_unscored, score
+from streamgmm.engine.verdicts import Output, any_missing, comparable_for, name_incidents, pass_unscored, score
 from streamgmm.errors import DetectorError
 from streamgmm.records import DRIFT_DETECTORS, EngineStatus, Event, MemberStatus, ScoredBatch, Version
 from streamgmm.refit.fitting import REFRESH_PASSES, gate, warm
@@ -114,7 +114,9 @@ class Engine:
         """
         out = Output(len(X))
         position = 0
-        scorable: Bools = np.logical_not(np.isnan(X).all(axis=1))
+        scorable: Bools = np.ones(len(X), dtype=bool)
+        if any_missing(X):
+            scorable = np.logical_not(np.isnan(X).all(axis=1))
         while position < len(X) and self.pending is None:
             length, ends = self._cut(scorable[position:], t[position:], row_hash[position:])
             self._score(X, t, row_hash, scorable, slice(position, position + length), out)
@@ -154,8 +156,9 @@ class Engine:
     def _cut(self, scorable: Bools, t: Floats, row_hash: Hashes) -> tuple[int, bool]:
         """Return how many of the rows ahead belong to the running step, and whether it ends with them."""
         state = self.state
-        learnt = state.thinning.enters_calibration(row_hash) & scorable
-        end = 1 + int(np.searchsorted(np.cumsum(learnt), self._rows_missing()))
+        learnt = np.flatnonzero(state.thinning.enters_calibration(row_hash) & scorable)
+        last = max(self._rows_missing() - 1, 0)
+        end = 1 + (int(learnt[last]) if last < len(learnt) else len(t))
         if state.thinning.calibration < 1.0:
             over = np.flatnonzero(self._late(t)[1] >= MIN_LATE_ROWS)
             end = min(end, 1 + int(over[0])) if len(over) else end

@@ -73,24 +73,40 @@ def score(
 ) -> Floats:
     """Score those of the rows X (n, d) that hold anything into `out[rows]`; return what missing cells corrected."""
     calibration = state.calibration
-    log_density = np.full(len(X), np.nan)
-    log_density[scorable] = detector.log_density(X if scorable.all() else X[scorable])
-    correction = _correction(state, detector, settings, X, scorable, log_density)
-    log_density += correction
-    p = np.full(len(X), np.nan)
-    p[scorable] = calibration.p_values(log_density[scorable])
+    log_density, correction = _log_density(state, detector, settings, X, scorable)
+    p = calibration.p_values(log_density)
+    if not scorable.all():
+        p[~scorable] = np.nan
+    level: Floats | float = settings.target_rate
+    if settings.level == "adaptive":
+        level, state.calibration = calibration.adapt(p, learnt, settings.target_rate)
     out.log_density[rows] = log_density
     out.p_value[rows] = p
     out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
-    if settings.level == "adaptive":
-        level, state.calibration = calibration.adapt(p, learnt, settings.target_rate)
-        out.is_anomaly[rows], out.threshold[rows] = p <= level, calibration.thresholds(level)
-    else:
-        out.is_anomaly[rows] = p <= settings.target_rate
-        out.threshold[rows] = calibration.threshold(settings.target_rate)
+    out.is_anomaly[rows] = p <= level
+    out.threshold[rows] = calibration.threshold(settings.target_rate)
     out.version[rows] = detector.version
     out.status[rows] = np.where(scorable, SCORED, MISSING)
     return correction
+
+
+def _log_density(
+    state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools
+) -> tuple[Floats, Floats]:
+    """Return comparable log-densities (n,), NaN where nothing can be scored, and what missing cells corrected."""
+    correction = np.zeros(len(X))
+    if scorable.all() and not any_missing(X):
+        return detector.log_density(X), correction
+    log_density = np.full(len(X), np.nan)
+    log_density[scorable] = detector.log_density(X[scorable])
+    correction = _correction(state, detector, settings, X, scorable, log_density)
+    return log_density + correction, correction
+
+
+def any_missing(X: Floats) -> bool:
+    """Return whether any cell is missing, by one sum; cells near the largest float may look missing, and are not."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isnan(X.sum())) and bool(np.isnan(X).any())
 
 
 def _correction(
