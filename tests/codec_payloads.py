@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
 
 NAMES = ("cpu", "mem.used", "disk.io.read", "net_é", 'lat"q', "x", "an.extremely.long.name.of.a.measurement")
 ODD = (
@@ -73,6 +77,30 @@ def document(rng, unit: str) -> bytes:
     return blank + _object(rng, pairs, comma, colon) + blank
 
 
+def packed(rng, unit: str) -> bytes:
+    """Return a document in MessagePack, with items that JSON does not have."""
+    while True:
+        with suppress(ValueError):
+            return msgspec.msgpack.encode(_repacked(rng, json.loads(document(rng, unit), parse_int=_fitting)))
+
+
+def _fitting(text):
+    return int(text) if -(2**63) <= int(text) < 2**64 else float(text)
+
+
+def _repacked(rng, found):
+    if isinstance(found, dict):
+        return {key: _repacked(rng, below) for key, below in found.items()}
+    if isinstance(found, list):
+        return [_repacked(rng, below) for below in found]
+    if rng.random() < 0.9 or isinstance(found, str):
+        return found
+    moment = datetime.fromtimestamp(rng.randrange(2**31), UTC)
+    integer = rng.randint(-(2**63), 2**63 - 1) >> rng.randrange(64)
+    single = msgspec.Raw(b"\xca" + rng.randbytes(4))
+    return rng.choice([integer, integer, single, single, b"bin", moment, msgspec.msgpack.Ext(5, b"x")])
+
+
 def _put(tree, path, leaf):
     *heads, last = path
     for head in heads:
@@ -114,7 +142,7 @@ def mutated(rng, data: bytes) -> bytes:
         if kind == 0:
             del out[at : at + 1]
         elif kind == 1:
-            out[at : at + 1] = bytes([rng.choice(ALPHABET)])
+            out[at : at + 1] = bytes([rng.choice([rng.choice(ALPHABET), rng.randrange(256)])])
         elif kind == 2:
             out[at:at] = bytes([rng.choice(ALPHABET)]) * rng.choice([1, 1, 2, 70])
         elif kind == 3:

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 from batches import record_batch
-from codec_payloads import NAMES, document, line, mutated
+from codec_payloads import NAMES, document, line, mutated, packed
 from guard_page import PAGE, guarded
 
 from streamgmm import registry
@@ -32,6 +32,9 @@ FORMATS = (
     ("json", CodecSettings((*NUMBERS, STATE), Timestamp("ts", "iso")), lambda rng: document(rng, "iso")),
     ("json", CodecSettings((STATE, *POSITIONS), Timestamp("ts", "ns")), lambda rng: document(rng, "ns")),
     ("json", CodecSettings(NUMBERS[:2], Timestamp("ts", "s")), lambda rng: document(rng, "s")),
+    ("msgpack", CodecSettings(NUMBERS, Timestamp("ts", "ms"), max_missing=1.0), lambda rng: packed(rng, "ms")),
+    ("msgpack", CodecSettings((STATE, *POSITIONS), Timestamp("ts", "iso")), lambda rng: packed(rng, "iso")),
+    ("msgpack", CodecSettings(NUMBERS[:2], Timestamp("ts", "ns")), lambda rng: packed(rng, "ns")),
     ("csv", CodecSettings(PLACES), line),
     ("csv", CodecSettings(PLACES, delimiter=" "), lambda rng: line(rng, b" ")),
     ("float32", CodecSettings(PLACES[:3]), lambda rng: rng.randbytes(12 * rng.randrange(4))),

@@ -1,4 +1,4 @@
-"""Blocks of text records: a compiled reader takes what is plain, and a careful one, record by record, the rest."""
+"""Blocks of records: a compiled reader takes what is plain, and a careful one, record by record, the rest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from streamgmm.codecs import _block
+from streamgmm.codecs._keys import tables
+from streamgmm.codecs._objects import read_passthrough, read_row
 from streamgmm.codecs._payload import RefusalError
 from streamgmm.records import Reject
 
@@ -16,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamgmm.codecs import CodecSettings
-    from streamgmm.codecs._objects import Row
-    from streamgmm.records import Bools, FeatureBatch, Floats, Ints, RecordBatch
+    from streamgmm.codecs._objects import Parse, Row
+    from streamgmm.records import Bools, FeatureBatch, Floats, Ints, Json, RecordBatch
 
     # Slices of a buffer → rows (n, n_fields), times (n,; NaN where there is none), and which of them were read.
     Quick: TypeAlias = Callable[[NDArray[np.uint8], Ints, Ints], tuple[Floats, Floats, Bools]]
@@ -40,6 +42,42 @@ def decode_block(settings: CodecSettings, batch: RecordBatch, quick: Quick, care
         event_time = np.where(np.isnan(time), event_time, time)
     none = np.zeros(len(X), dtype=np.int64)
     return _block.feature_batch(settings, X, record, none, event_time, rejects, _block.tombstones(batch))
+
+
+class DocumentCodec:
+    """Codec for objects and arrays of a format that has a compiled reader, without an envelope around them.
+
+    Parameters
+    ----------
+    settings
+        What is asked for.
+    decode
+        The kernel; it is not used where paths overlap.
+    parse
+        Bytes → mappings, sequences and plain values. Raises RefusalError for what it cannot read.
+    """
+
+    def __init__(self, settings: CodecSettings, decode: Callable[..., None], parse: Parse) -> None:
+        _block.require_fields(settings)
+        self.fields = settings.fields
+        self._settings = settings
+        self._parse = parse
+        asked = tables(settings)
+        self._quick = read_nothing(len(self.fields)) if asked is None else asked.reader(decode)
+
+    def decode(self, batch: RecordBatch) -> FeatureBatch:
+        """Decode every record of a block; see `Codec.decode`."""
+        return decode_block(self._settings, batch, self._quick, self._careful)
+
+    def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:  # noqa: ARG002 - there is one row
+        """Return the declared paths that an object payload has; never raises."""
+        try:
+            return read_passthrough(self._parse(memoryview(value)), self._settings)
+        except RefusalError:
+            return {}
+
+    def _careful(self, value: memoryview, codes: dict[str, float]) -> Row:
+        return read_row(self._parse(value), self._settings, codes)
 
 
 def read_nothing(n_fields: int) -> Quick:

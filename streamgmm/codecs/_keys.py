@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from streamgmm.codecs import json_kernels as kernels
+from streamgmm.codecs import keys_kernels as kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from streamgmm.codecs import CodecSettings
+    from streamgmm.codecs._compiled import Quick
     from streamgmm.records import Bools, Floats, Ints
 
     Tree: TypeAlias = dict[str, "Tree | int"]
@@ -24,7 +25,7 @@ _DECIMALS = {"s": 0, "ms": 3, "us": 6, "ns": 9, "iso": kernels.ISO}
 
 
 class Tables(NamedTuple):
-    """The tables of `json_kernels.decode_json`; see there."""
+    """The tables of `keys_kernels`; see there."""
 
     text: NDArray[np.uint8]
     keys: Ints
@@ -34,12 +35,16 @@ class Tables(NamedTuple):
     decimals: int
     n_fields: int
 
-    def read(self, buffer: NDArray[np.uint8], start: Ints, length: Ints) -> tuple[Floats, Floats, Bools]:
-        """Return rows (n, n_fields), times (n,) and which of them are read; the others hold anything."""
-        n = len(start)
-        X, time, read = np.empty((n, self.n_fields)), np.empty(n), np.empty(n, dtype=np.bool_)
-        kernels.decode_json(buffer, start, length, *self[:6], X, time, read)
-        return X, time, read
+    def reader(self, decode: Callable[..., None]) -> Quick:
+        """Return how a kernel such as `json_kernels.decode_json` reads records that are asked for these."""
+
+        def read(buffer: NDArray[np.uint8], start: Ints, length: Ints) -> tuple[Floats, Floats, Bools]:
+            n = len(start)
+            X, time, read = np.empty((n, self.n_fields)), np.empty(n), np.empty(n, dtype=np.bool_)
+            decode(buffer, start, length, *self[:6], X, time, read)
+            return X, time, read
+
+        return read
 
 
 class _Key(NamedTuple):

@@ -11,49 +11,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamgmm.codecs import _block, _framing
-from streamgmm.codecs._compiled import decode_block, read_nothing
-from streamgmm.codecs._keys import tables
-from streamgmm.codecs._objects import ObjectCodec, read_passthrough, read_row
+from streamgmm.codecs import _framing
+from streamgmm.codecs._compiled import DocumentCodec
+from streamgmm.codecs._objects import ObjectCodec
 from streamgmm.codecs._payload import RefusalError
+from streamgmm.codecs.json_kernels import decode_json
 
 if TYPE_CHECKING:
     from streamgmm.codecs import CodecSettings
-    from streamgmm.codecs._objects import Row
-    from streamgmm.records import FeatureBatch, Json, RecordBatch
+    from streamgmm.records import Json
 
 # Longer integers overflow a float64 anyway, and Python refuses to parse some of them.
 _MAX_DIGITS = 400
 
 
-def build(settings: CodecSettings) -> JsonCodec | ObjectCodec:
+def build(settings: CodecSettings) -> DocumentCodec | ObjectCodec:
     """Return the JSON codec."""
-    _block.require_fields(settings)
-    return JsonCodec(settings) if settings.unwrap is None else ObjectCodec(settings, parse)
-
-
-class JsonCodec:
-    """Codec for JSON objects and arrays."""
-
-    def __init__(self, settings: CodecSettings) -> None:
-        self.fields = settings.fields
-        self._settings = settings
-        asked = tables(settings)
-        self._quick = asked.read if asked is not None else read_nothing(len(settings.fields))
-
-    def decode(self, batch: RecordBatch) -> FeatureBatch:
-        """Decode every record of a block; see `Codec.decode`."""
-        return decode_block(self._settings, batch, self._quick, self._careful)
-
-    def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:  # noqa: ARG002 - there is one row
-        """Return the declared paths that an object payload has; never raises."""
-        try:
-            return read_passthrough(parse(memoryview(value)), self._settings)
-        except RefusalError:
-            return {}
-
-    def _careful(self, value: memoryview, codes: dict[str, float]) -> Row:
-        return read_row(parse(value), self._settings, codes)
+    return DocumentCodec(settings, decode_json, parse) if settings.unwrap is None else ObjectCodec(settings, parse)
 
 
 def parse(value: memoryview) -> Json:

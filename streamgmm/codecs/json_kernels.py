@@ -11,6 +11,31 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamgmm.codecs.keys_kernels import (
+    ARRAY,
+    AT,
+    BELOW,
+    CATEGORY,
+    COUNT,
+    EARLIEST,
+    FIRST,
+    ISO,
+    KIND,
+    LATEST,
+    LEVEL,
+    MASK,
+    MOST_LEVELS,
+    NUMBER,
+    OBJECT,
+    PREDICTED,
+    SIZE,
+    TARGET,
+    TIME,
+    UNKNOWN,
+    WORD,
+    cell,
+    find_key,
+)
 from streamgmm.codecs.string_kernels import (
     HASH_WORDS,
     MEMO_COLUMNS,
@@ -41,33 +66,15 @@ from streamgmm.codecs.text_kernels import (
     load8,
     load32,
     load64,
-    load_int64,
     plain_number,
     same_bytes,
     scaled,
 )
 
-# Columns of a table of keys: its bytes with the closing quote (in TEXT), the first eight of them and which of those
-# count, what stands behind it (KIND) and for whom (TARGET: a column, or a level), and the level it belongs to.
-AT, SIZE, WORD, MASK, KIND, TARGET, LEVEL = range(7)
-KEY_COLUMNS = 7
-NUMBER, CATEGORY, TIME, BELOW, NEVER = range(5)
-# Columns of a table of levels: where its positions begin in the table of positions, and how many there are (-1: an
-# array at this level is not read here).
-FIRST, COUNT = range(2)
-# Level 0 is a payload that is an object; level 1 one that is an array.
-OBJECT, ARRAY = range(2)
-MOST_LEVELS = 32
-ISO = -1
-
 _OPEN_OBJECT, _CLOSE_OBJECT, _OPEN_ARRAY, _CLOSE_ARRAY, _COLON = 123, 125, 91, 93, 58
 _NULL, _TRUE, _ALSE = 0x6C6C756E, 0x65757274, 0x65736C61
 _N, _A = ord("N"), ord("a")
-_PREDICTED = 256
 _MOST_DEPTH = 60
-_UNKNOWN = -1
-# Seconds since the epoch, well within the years 1 to 9999.
-_EARLIEST, _LATEST = -6e10, 2.5e11
 
 
 @inlined
@@ -187,47 +194,6 @@ def past_value(p, end):
             p = past_blanks(p + 1, end)
 
 
-@inlined
-def _cell(keys, g, column):
-    """Return a cell of the table of keys, by address: an array would be counted as referenced at every call."""
-    return load_int64(keys + (g * KEY_COLUMNS + column) * 8)
-
-
-@device
-def key_hash(p, size, level):
-    """Return a number of a key's bytes (FNV-1a)."""
-    h = np.uint64(0xCBF29CE484222325) ^ np.uint64(level)
-    for i in range(size):
-        h = (h ^ np.uint64(load8(p + i))) * np.uint64(0x100000001B3)
-    return np.int64(h ^ h >> np.uint64(32)) & 0x7FFFFFFF
-
-
-@device
-def _find(p, size, level, keys, names, slots, n_slots):
-    """Return the row of a key in the table of keys, or _UNKNOWN."""
-    slot = key_hash(p, size, level) & (n_slots - 1)
-    g = load_int64(slots + 8 * slot)
-    while g >= 0:
-        alike = _cell(keys, g, LEVEL) == level and _cell(keys, g, SIZE) == size + 1
-        if alike and same_bytes(p, names + _cell(keys, g, AT), size):
-            return g
-        slot = (slot + 1) & (n_slots - 1)
-        g = load_int64(slots + 8 * slot)
-    return np.int64(_UNKNOWN)
-
-
-@kernel(f"void({BYTES}, int64[:, ::1], int64[::1])")
-def fill_slots(text, keys, slots):
-    """Enter every row of the table of keys into `slots`: all -1, a power of two, more than there are keys."""
-    names = np.int64(text.ctypes.data)
-    last = slots.shape[0] - 1
-    for g in range(keys.shape[0]):
-        slot = key_hash(names + keys[g, AT], keys[g, SIZE] - 1, keys[g, LEVEL]) & last
-        while slots[slot] >= 0:
-            slot = (slot + 1) & last
-        slots[slot] = g
-
-
 @device
 def _read_time(p, end, decimals):
     """Return a time in seconds (NaN where it is null) and where it ends; 0 where that is not sure.
@@ -257,7 +223,7 @@ def _read_time(p, end, decimals):
         time = value / 10.0**decimals
     else:
         time, sure = scaled(m, -decimals)
-    return time, (q if sure and _EARLIEST < time < _LATEST else nowhere)
+    return time, (q if sure and EARLIEST < time < LATEST else nowhere)
 
 
 @device
@@ -292,16 +258,16 @@ def _read_category(p, end, words, memo, scratch):
 
 @device
 def _read_any_key(p, end, level, keys, names, slots, n_slots, scratch):
-    """Return the row of a key (_UNKNOWN: none of ours) and where it ends; p is behind its opening quote."""
+    """Return the row of a key (UNKNOWN: none of ours) and where it ends; p is behind its opening quote."""
     q, plain = past_string(p, end)
     if q == 0:
-        return np.int64(_UNKNOWN), q
+        return np.int64(UNKNOWN), q
     if plain:
-        return _find(p, q - 1 - p, level, keys, names, slots, n_slots), q
+        return find_key(p, q - 1 - p, level, keys, names, slots, n_slots), q
     size = unescape(p, q - 1, scratch)
     if size < 0:
-        return np.int64(_UNKNOWN), q
-    return _find(np.int64(scratch.ctypes.data), size, level, keys, names, slots, n_slots), q
+        return np.int64(UNKNOWN), q
+    return find_key(np.int64(scratch.ctypes.data), size, level, keys, names, slots, n_slots), q
 
 
 @inlined
@@ -310,11 +276,11 @@ def _past_guess(p, end, stop, level, guess, keys, names):
 
     The guess is right in streams whose producer writes its keys in one order.
     """
-    if guess >= 0 and p + 8 <= stop and _cell(keys, guess, LEVEL) == level:
-        word = load64(p) & np.uint64(_cell(keys, guess, MASK))
-        size = _cell(keys, guess, SIZE)
-        same = word == np.uint64(_cell(keys, guess, WORD)) and p + size <= end
-        if same and (size <= 8 or same_bytes(p + 8, names + _cell(keys, guess, AT) + 8, size - 8)):
+    if guess >= 0 and p + 8 <= stop and cell(keys, guess, LEVEL) == level:
+        word = load64(p) & np.uint64(cell(keys, guess, MASK))
+        size = cell(keys, guess, SIZE)
+        same = word == np.uint64(cell(keys, guess, WORD)) and p + size <= end
+        if same and (size <= 8 or same_bytes(p + 8, names + cell(keys, guess, AT) + 8, size - 8)):
             return p + size
     return np.int64(0)
 
@@ -340,7 +306,7 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
     origin, names = np.int64(buffer.ctypes.data), np.int64(text.ctypes.data)
     table, entries = np.int64(keys.ctypes.data), np.int64(slots.ctypes.data)
     stop = origin + buffer.shape[0]
-    predicted = np.full(_PREDICTED, _UNKNOWN, np.int64)
+    predicted = np.full(PREDICTED, UNKNOWN, np.int64)
     seen = np.full(levels.shape[0], -1, np.int64)
     outer, outer_index = np.empty(MOST_LEVELS, np.int64), np.empty(MOST_LEVELS, np.int64)
     scratch = np.empty(1024, np.uint8)
@@ -373,7 +339,7 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
                 if index < 0:
                     if _byte(p, end) != QUOTE:
                         break
-                    slot = n_keys & (_PREDICTED - 1)
+                    slot = n_keys & (PREDICTED - 1)
                     n_keys += 1
                     g = predicted[slot]
                     q = _past_guess(p + 1, end, stop, level, g, table, names)
@@ -389,22 +355,22 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
                             break
                     p = past_blanks(p + 1, end)
                 else:
-                    g = positions[levels[level, FIRST] + index] if index < levels[level, COUNT] else np.int64(_UNKNOWN)
+                    g = positions[levels[level, FIRST] + index] if index < levels[level, COUNT] else np.int64(UNKNOWN)
                     index += 1
                 # --- its value
-                kind = _cell(table, g, KIND) if g >= 0 else np.int64(_UNKNOWN)
+                kind = cell(table, g, KIND) if g >= 0 else np.int64(UNKNOWN)
                 if kind == NUMBER:
                     value, q = plain_number(p, end)
                     if q == 0:
                         value = np.nan
                         q = p + 4 if _is_null(p, end) else p + 3 if _is_nan(p, end) else q
-                    X[i, _cell(table, g, TARGET)] = value
+                    X[i, cell(table, g, TARGET)] = value
                     p = q
-                elif kind == _UNKNOWN:
+                elif kind == UNKNOWN:
                     p = past_value(p, end)
                 elif kind == BELOW:
                     # A level that comes twice replaces the first one, also what the second does not have.
-                    below = _cell(table, g, TARGET)
+                    below = cell(table, g, TARGET)
                     if seen[below] == i:
                         break
                     seen[below] = i
@@ -420,7 +386,7 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
                     p = past_value(p, end) if c != _OPEN_ARRAY else np.int64(0)
                 elif kind == CATEGORY:
                     value, p = _read_category(p, end, words, memo, scratch)
-                    X[i, _cell(table, g, TARGET)] = value
+                    X[i, cell(table, g, TARGET)] = value
                 elif kind == TIME:
                     time[i], p = _read_time(p, end, decimals)
                 else:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamgmm.codecs import _framing
+from streamgmm.codecs._compiled import DocumentCodec
 from streamgmm.codecs._objects import ObjectCodec
 from streamgmm.codecs._payload import RefusalError
+from streamgmm.codecs.msgpack_kernels import decode_msgpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +22,10 @@ if TYPE_CHECKING:
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError)
 
 
-def build(settings: CodecSettings) -> ObjectCodec:
+def build(settings: CodecSettings) -> DocumentCodec | ObjectCodec:
     """Return the MessagePack codec."""
-    return ObjectCodec(settings, _parser())
+    parse = _parser()
+    return DocumentCodec(settings, decode_msgpack, parse) if settings.unwrap is None else ObjectCodec(settings, parse)
 
 
 def _parser() -> Callable[[memoryview], Json]:

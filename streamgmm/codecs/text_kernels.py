@@ -96,6 +96,11 @@ load_float64 = _load(_DOUBLE, types.float64, lambda _, x: x)
 # Of a number that is not 0.
 leading_zeros = _unary(types.uint64, types.uint64, lambda builder, x: builder.ctlz(x, cgutils.true_bit))
 bits_as_float = _unary(types.uint64, types.float64, lambda builder, x: builder.bitcast(x, _DOUBLE))
+single_as_float = _unary(
+    types.uint64,
+    types.float64,
+    lambda builder, x: builder.fpext(builder.bitcast(builder.trunc(x, ir.IntType(32)), ir.FloatType()), _DOUBLE),
+)
 
 
 @inlined

@@ -12,11 +12,10 @@ from batches import record_batch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamgmm.codecs import CodecSettings, Field, Timestamp
-from streamgmm.codecs import json as json_codec
-from streamgmm.codecs._compiled import read_nothing
+from streamgmm.codecs import CodecSettings, Field, Timestamp, _compiled
+from streamgmm.codecs._compiled import DocumentCodec, read_nothing
 from streamgmm.codecs._keys import tables
-from streamgmm.codecs.json import JsonCodec, build
+from streamgmm.codecs.json import build
 from streamgmm.errors import ConfigError
 from streamgmm.records import REJECT_REASONS
 
@@ -27,11 +26,11 @@ def fields(*names: str, kind: str = "number") -> tuple[Field, ...]:
     return tuple(Field(name, name, kind) for name in names)
 
 
-def codec(*names: str, **more: object) -> JsonCodec:
+def codec(*names: str, **more: object) -> DocumentCodec:
     return build(CodecSettings(fields(*names), **more))
 
 
-def decode_one(made: JsonCodec, value: str | bytes):
+def decode_one(made: DocumentCodec, value: str | bytes):
     """Return the row, or the reject's reason."""
     decoded = made.decode(record_batch([value if isinstance(value, bytes) else value.encode()]))
     return decoded.rejects[0].reason if decoded.rejects else decoded.X[0].tolist()
@@ -328,7 +327,7 @@ def test_the_compiled_reading_agrees_with_the_careful_one(declared, payload):
 )
 def test_the_ordinary_record_needs_no_careful_reading(monkeypatch, declared, payload):
     made = build(declared)
-    monkeypatch.setattr(json_codec, "read_row", None)
+    monkeypatch.setattr(_compiled, "read_row", None)
     assert isinstance(decode_one(made, payload), list)
 
 

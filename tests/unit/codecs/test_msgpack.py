@@ -5,6 +5,7 @@ import json
 import math
 
 import msgspec
+import numpy as np
 import pytest
 from batches import record_batch
 from hypothesis import given
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from streamgmm.codecs import CodecSettings, Field, Timestamp
 from streamgmm.codecs import json as json_codec
+from streamgmm.codecs._compiled import read_nothing
 from streamgmm.codecs._objects import read_row
 from streamgmm.codecs.msgpack import build
 
@@ -100,3 +102,42 @@ def test_the_quick_reading_agrees_with_the_careful_one(payload):
     else:
         assert repr(found.X[0].tolist()) == repr(list(values))
         assert found.event_time.tolist() == [time]
+
+
+@pytest.mark.parametrize("declared", [SETTINGS, PLAIN], ids=["paths", "plain"])
+@given(payload=payloads)
+def test_the_compiled_reading_agrees_with_the_careful_one(declared, payload):
+    made, careful = build(declared), build(declared)
+    careful._quick = read_nothing(len(declared.fields))
+    batch = record_batch([msgspec.msgpack.encode(payload)] * 2)
+    left, right = made.decode(batch), careful.decode(batch)
+    assert repr(left.X.tolist()) == repr(right.X.tolist())
+    assert repr(left.event_time.tolist()) == repr(right.event_time.tolist())
+    assert left.rejects == right.rejects
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"a": 1.5, "host": {"load": {"1m": -7}}, "s": "up", "ts": 1_700_000_000_000, "tags": {"x": [1, None, b"y"]}},
+        {"a": 2**64 - 1, "host": None, "s": "k" * 40, "ts": 1.7e12, "unit": "é" * 300},
+        {"a": -(2**63), "ts": None, "s": "", "a longer key than a short head can say": [[[{}]]]},
+        [1, None, "up"],
+    ],
+)
+def test_the_ordinary_record_needs_no_careful_reading(monkeypatch, payload):
+    made = build(SETTINGS)
+    monkeypatch.setattr(made, "_careful", None)
+    decoded = made.decode(record_batch([msgspec.msgpack.encode(payload)] * 2))
+    assert len(decoded) == 2
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_single_floats_are_what_the_library_makes_of_them(bits):
+    value = b"\x93\xca" + bits.to_bytes(4, "big") + b"\x00\xa1s"
+    expected = msgspec.msgpack.decode(value)[0]
+    decoded = one(value)
+    if math.isinf(expected):
+        assert [reject.reason for reject in decoded.rejects] == ["non_finite"]
+    else:
+        assert repr(decoded.X[0, 0]) == repr(np.float64(expected))
