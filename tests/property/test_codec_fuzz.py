@@ -1,6 +1,6 @@
 """Hostile payloads before an unreadable page, in a process that may die of them (tests/fuzz_payloads.py).
 
-STREAMGMM_FUZZ=10000000 makes the long run of it: about an hour.
+STREAMGMM_FUZZ=10000000 makes the long run of it: about twenty minutes.
 """
 
 import os
