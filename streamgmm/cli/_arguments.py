@@ -66,6 +66,11 @@ def add_member(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--member", metavar="NAME", help="of a committee (default: the first)")
 
 
+def add_threads(parser: argparse.ArgumentParser, use: str) -> None:
+    """Declare how many threads share the work; what comes out does not depend on it."""
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help=f"{use} (default: 1)")
+
+
 def read_config(path: Path | None) -> Config:
     """Return the configuration of a file, or the defaults.
 

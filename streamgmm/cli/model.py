@@ -22,6 +22,7 @@ ACTIONS = {
     "show": "show what one snapshot holds",
     "diff": "compare two snapshots: which components moved, came and went, in the units of the columns",
     "verify": "read every snapshot and say which are damaged",
+    "revert": "make a snapshot with the model of an earlier one; window, calibration and offsets stay the newest",
     "export": "write a mixture as .npz, in the units of the columns",
     "import": "make a snapshot of a mixture from an .npz",
 }
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, meaning in (("before", "the former snapshot"), ("after", "the latter")):
         ones["diff"].add_argument(name, metavar=name.upper(), help=meaning)
     add_member(ones["diff"])
+    ones["revert"].add_argument("version", metavar="VERSION", help="a snapshot's name, or a model's version, as listed")
     ones["export"].add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="where to")
     ones["import"].add_argument("--arrays", type=Path, required=True, metavar="FILE.npz", help="the mixture")
     ones["import"].add_argument(
@@ -68,7 +70,8 @@ def _list(args: argparse.Namespace) -> int:
             print(f"  {name:<20}{error}")
             continue
         version, rows = manifest["model_version"] or "none yet", manifest["engine"]["rows_seen"]
-        print(f"{'*' if name == current else ' '} {name:<20}{version:<12}{rows:>12}  {manifest['created']}")
+        parent = f"  from {manifest['parent']['snapshot']}" if "parent" in manifest else ""
+        print(f"{'*' if name == current else ' '} {name:<20}{version:<12}{rows:>12}  {manifest['created']}{parent}")
     return 0
 
 
@@ -84,7 +87,7 @@ def _show(args: argparse.Namespace) -> int:
     params = in_columns(member)
     print(f"snapshot {model.name}, written {model.created}")
     print(f"model {model.detector.version}, members: {', '.join(m.name for m in model.detector.members)}")
-    print(f"window {model.window_rows} rows, calibration {len(model.calibration.recent)} scores")
+    print(f"window {len(model.window)} rows, calibration {len(model.calibration.recent)} scores")
     print(f"fields {', '.join(model.fields)}")
     shape = getattr(params, "covariance_type", "each column by itself")
     print(f"member {member.name}: {params.n_components} components, {shape}")
@@ -156,6 +159,14 @@ def _verify(args: argparse.Namespace) -> int:
     return 1 if damaged else 0
 
 
+def _revert(args: argparse.Namespace) -> int:
+    from streamgmm.offline.revert import revert
+
+    name, version = revert(args.dir, args.version, datetime.now(UTC).isoformat())
+    print(f"{args.dir}: snapshot {name}, model {version}, from {args.version}")
+    return 0
+
+
 def _export(args: argparse.Namespace) -> int:
     from streamgmm.cli._files import checked_output, write_columns
     from streamgmm.errors import StopError
@@ -201,6 +212,7 @@ _RUNS: dict[str, Callable[[argparse.Namespace], int]] = {
     "show": _show,
     "diff": _diff,
     "verify": _verify,
+    "revert": _revert,
     "export": _export,
     "import": _import,
 }

@@ -1,7 +1,8 @@
 """Score a file with a snapshot: as the daemon would at that moment, learning nothing.
 
 Derived columns start afresh with the first row. The output has one entry per input row, in order, in .npz, .csv or
-.jsonl: log_density, p_value, score, is_anomaly, model_version, and status (scored, or why not).
+.jsonl: log_density, p_value, score, is_anomaly, model_version, and status (scored, or why not). Rows with some missing
+cells are scored by the others, on the scale of complete rows.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamgmm.cli._arguments import add_config, add_input, add_model, read_config
+from streamgmm.cli._arguments import add_config, add_input, add_model, add_threads, read_config
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_input(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".npz, .csv or .jsonl")
-    add_config(parser, ", for detection.target_rate")
+    add_config(parser, ", for detection.target_rate and learning.seed")
+    add_threads(parser, "share the rows among so many")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.snapshot)
     rate = config.detection.target_rate
     table = read_table(args.input).take(model.fields)
-    scored = model.score(table.X, rate, table.t)
+    scored = model.score(table.X, rate, table.t, seed=config.learning.seed, n_threads=args.threads)
     write_columns(args.output, columns(scored))
     n_scored = int((scored.status == 0).sum())
     print(f"{len(scored)} rows: {n_scored} scored, {int(scored.is_anomaly.sum())} flagged; scores in {args.output}")

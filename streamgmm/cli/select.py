@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamgmm.cli._arguments import add_config, add_input, natural, positive, read_config
+from streamgmm.cli._arguments import add_config, add_input, add_threads, natural, positive, read_config
 
 if TYPE_CHECKING:
     from streamgmm.mixture.selection import Selection
@@ -38,9 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="sample this many of more rows (default: %(default)s)",
     )
-    parser.add_argument(
-        "--threads", type=positive, default=1, metavar="N", help="share the rows of a pass among so many (default: 1)"
-    )
+    add_threads(parser, "share the rows of a pass among so many")
     parser.add_argument("--seed", type=natural, default=0, help="of the starts and the held-out rows (default: 0)")
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves as well")
 

@@ -13,6 +13,7 @@ from streamgmm.detector.committee import Detector
 from streamgmm.detector.view import View
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.state import State
+from streamgmm.engine.verdicts import comparable_for
 from streamgmm.engine.window import Block
 from streamgmm.errors import FitError, StopError
 from streamgmm.mixture import selection
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from streamgmm.checkpoint import Identity
     from streamgmm.config import Config
+    from streamgmm.engine.settings import EngineSettings
     from streamgmm.mixture.parameters import MixtureParameters
     from streamgmm.refit.fitting import OnPass
     from streamgmm.snapshots import Snapshot
@@ -110,7 +112,7 @@ def fit(
     Raises
     ------
     StopError
-        Too few complete rows, or a category among the fields of a table.
+        Too few rows, or a category among the fields of a table.
     FitError
         The fit collapsed.
     """
@@ -124,7 +126,7 @@ def fit(
     if state.detector is None:
         said = [str(event.fields["message"]) for event in detector.engine.events() if "message" in event.fields]
         raise FitError(
-            f"the fit failed: {said[-1] if said else 'no complete row was left to learn'}",
+            f"the fit failed: {said[-1] if said else 'no row was left to learn'}",
             hint="fewer components (model.n_components) or more rows may help",
         )
     return Fitted(state, columns.state(), identity(config, columns.inputs, columns.names))
@@ -170,13 +172,20 @@ def adopt(
     state = State.fresh(settings)
     state.detector = detector
     if X is not None:
-        rows = columns.apply(as_features(X, columns.n_inputs), t)
-        complete = np.logical_not(np.isnan(rows).any(axis=1))
-        times = np.full(len(rows), np.nan) if t is None else t
-        scores = detector.log_density(rows[complete])
-        state.calibration = Calibration.of(settings.calibration_rows, scores)
-        state.window = state.window.add(Block.seal(rows[complete], times[complete]))
+        _take(state, settings, detector, columns.apply(as_features(X, columns.n_inputs), t), t)
     return Fitted(state, columns.state(), identity(config, columns.inputs, columns.names))
+
+
+def _take(state: State, settings: EngineSettings, detector: Detector, X: Floats, t: Floats | None) -> None:
+    """Fill the window and the calibration with columns (n, d), as the engine would: rows without any cell aside."""
+    holds = ~np.isnan(X).all(axis=1)
+    rows, times = X[holds], (np.full(len(X), np.nan) if t is None else t)[holds]
+    scores, absent = detector.log_density(rows), np.isnan(rows)
+    state.window = state.window.add(Block.seal(rows, times))
+    if absent.any():
+        state.comparable = comparable_for(state, settings, detector, absent)
+        scores = scores + state.comparable.correction(scores, absent, state.comparable.keys(absent))
+    state.calibration = Calibration.of(settings.calibration_rows, scores)
 
 
 def select(
@@ -206,7 +215,7 @@ def select(
     member = next((m for m in members if m.kind == "mixture"), members[0])
     _enough(X)
     rows = columns.apply(as_features(X, columns.n_inputs), t)
-    rows = rows[~np.isnan(rows).any(axis=1)]
+    rows = rows[~np.isnan(rows).all(axis=1)]
     return selection.select(
         View.fit(rows, member.clip, ()).apply(rows),
         n_components,
@@ -220,6 +229,6 @@ def select(
 
 
 def _enough(X: Floats) -> None:
-    complete = int((~np.isnan(X).any(axis=1)).sum())
-    if complete < MIN_ROWS:
-        raise StopError(f"{complete} complete rows are too few to fit anything", hint=f"give at least {MIN_ROWS}")
+    known = int((~np.isnan(X).all(axis=1)).sum())
+    if known < MIN_ROWS:
+        raise StopError(f"{known} rows that hold anything are too few to fit", hint=f"give at least {MIN_ROWS}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,14 @@ import numpy as np
 from streamgmm.detector.committee import Detector
 from streamgmm.detector.member import select
 from streamgmm.engine.calibration import Calibration
+from streamgmm.engine.comparable import Comparable
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.engine.state import State
-from streamgmm.engine.verdicts import Output, score
+from streamgmm.engine.verdicts import Output, comparable_for, score
+from streamgmm.engine.window import Block, Window
 from streamgmm.errors import SnapshotError, StopError
 from streamgmm.features import Pipeline
+from streamgmm.mixture.parts import over_parts
 from streamgmm.records import as_features
 from streamgmm.snapshots import SnapshotStore
 
@@ -43,8 +46,10 @@ class Model:
         What goes in, and what is scored after the derived columns.
     features
         Declarations of the derived columns.
-    window_rows
-        Rows that it remembers.
+    window
+        Columns of the rows (m, len(columns)) that it remembers, of which maps for missing cells are made.
+    comparable
+        The maps it has.
     """
 
     name: str
@@ -54,7 +59,8 @@ class Model:
     fields: tuple[str, ...]
     columns: tuple[str, ...]
     features: Sequence[Mapping[str, Json]]
-    window_rows: int
+    window: Floats
+    comparable: Comparable | None
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Model:
@@ -73,6 +79,7 @@ class Model:
                 hint="let the daemon see learning.min_records rows",
             )
         manifest, recent = snapshot.manifest, arrays["calibration.recent"]
+        comparable = select(arrays, "comparable.")
         return cls(
             name=snapshot.name,
             created=manifest["created"],
@@ -81,7 +88,8 @@ class Model:
             fields=tuple(manifest["fields"]),
             columns=tuple(manifest["columns"]),
             features=manifest["features"],
-            window_rows=len(arrays["window.t"]),
+            window=arrays["window.X"],
+            comparable=Comparable.from_arrays(comparable) if comparable else None,
         )
 
     def member(self, name: str | None = None) -> Member:
@@ -113,14 +121,30 @@ class Model:
         """
         return Pipeline.build(self.features, self.fields).apply(as_features(X, len(self.fields)), t)
 
-    def score(self, X: ArrayLike, target_rate: float, t: Floats | None = None) -> ScoredBatch:
-        """Score rows (n, len(fields)) against the detector and the calibration as they were saved."""
+    def score(
+        self, X: ArrayLike, target_rate: float, t: Floats | None = None, *, seed: int = 0, n_threads: int = 1
+    ) -> ScoredBatch:
+        """Score rows (n, len(fields)) against the detector and the calibration as they were saved.
+
+        NaN is a missing cell: the marginal density of the others is put on the scale of complete rows, by maps of the
+        saved window (`engine.comparable`); `seed` is `learning.seed`. Results do not depend on the threads.
+        """
         columns = self.derive(X, t)
-        settings = EngineSettings(names=self.columns, target_rate=target_rate)
+        settings = EngineSettings(names=self.columns, target_rate=target_rate, seed=seed)
         state, out = State.fresh(settings), Output(len(columns))
-        state.calibration = self.calibration
-        complete = np.logical_not(np.isnan(columns).any(axis=1))
-        score(state, self.detector, settings, columns, complete, slice(0, len(columns)), out)
+        state.calibration, state.comparable = self.calibration, self.comparable
+        state.window = Window(max(1, len(self.window))).add(Block.seal(self.window, np.empty(len(self.window))))
+        absent = np.isnan(columns)
+        scorable = np.logical_not(absent.all(axis=1))
+        incomplete = absent.any(axis=1) & scorable
+        if incomplete.any():
+            state.comparable = comparable_for(state, settings, self.detector, absent[incomplete])
+        nothing = np.zeros(len(columns), dtype=bool)  # is learnt, not even by the level
+
+        def of_part(rows: slice) -> None:
+            score(replace(state), self.detector, settings, columns[rows], scorable[rows], nothing[rows], rows, out)
+
+        over_parts(of_part, len(columns), n_threads)
         return out.batch(len(columns))
 
 

@@ -26,7 +26,7 @@ def test_the_fit_is_the_engine_s_own_first_fit(tables, fitted):
     assert ours.member().mixture.means == pytest.approx(theirs.detector.members[0].mixture.means, rel=1e-12)
     assert (ours.calibration.recent == theirs.calibration.recent).all()
     assert len(ours.calibration.recent) == 600
-    assert ours.window_rows == 2000
+    assert len(ours.window) == 2000
 
 
 def test_a_daemon_continues_from_it(tables, fitted):
@@ -100,7 +100,7 @@ def test_few_rows_suffice_and_no_rows_do_not(tmp_path, capsys):
     X[3:] = np.nan
     np.savez(tmp_path / "rows.npz", X=X)
     assert cli.main(["fit", "--input", str(tmp_path / "rows.npz"), "--output", str(tmp_path / "b")]) == 1
-    assert "3 complete rows are too few" in capsys.readouterr().err
+    assert "3 rows that hold anything are too few" in capsys.readouterr().err
 
 
 def test_the_bar_shows_both_fits(tables, tmp_path, monkeypatch):
@@ -110,3 +110,13 @@ def test_the_bar_shows_both_fits(tables, tmp_path, monkeypatch):
     cli.main(["fit", "--input", str(tables / "history.csv"), "--output", str(tmp_path / "state")])
     assert "fit 1 of 6, pass 1, log-likelihood -" in stream.getvalue()
     assert "fit 6 of 6, pass 20, log-likelihood -" in stream.getvalue()
+
+
+def test_rows_with_missing_cells_are_learnt(tables, tmp_path):
+    X = np.loadtxt(tables / "history.csv", delimiter=",", skiprows=1)
+    X[np.arange(2000), np.arange(2000) % 3] = np.nan
+    np.savez(tmp_path / "rows.npz", X=X)
+    assert cli.main(["fit", "--input", str(tmp_path / "rows.npz"), "--output", str(tmp_path / "state")]) == 0
+    found = open_model(tmp_path / "state")
+    assert (len(found.window), len(found.calibration.recent)) == (2000, 600)
+    assert found.score([[20.0, 1.2e5, 2e-3]], 0.001).p_value[0] < found.score([[20.0, 1e5, 5e-3]], 0.001).p_value[0]

@@ -163,7 +163,7 @@ def test_rows_calibrate_an_import(fitted, tables, tmp_path, capsys):
     assert model("import", tmp_path / "state", *arguments) == 0
     assert capsys.readouterr().err == ""
     found = open_model(tmp_path / "state")
-    assert (len(found.calibration.recent), found.window_rows) == (2000, 1000)
+    assert (len(found.calibration.recent), len(found.window)) == (2000, 1000)
     scored = found.score(read_table(tables / "today.npz").X, 0.001)
     assert scored.is_anomaly[-1]
     assert model("import", tmp_path / "bare", "--arrays", tmp_path / "mixture.npz") == 0

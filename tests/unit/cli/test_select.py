@@ -78,7 +78,7 @@ def test_an_unknown_type_is_wrong_usage(tables, capsys):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("few.csv", "a,b\n1,2\n3,4\n", "2 complete rows are too few"),
+        ("few.csv", "a,b\n1,2\n3,4\n", "2 rows that hold anything are too few"),
         ("none.csv", "", "there is no header"),
         ("ragged.csv", "a,b\n1\n", "rows of numbers"),
         ("text.jsonl", "[1, 2]\n", "rows of numbers"),
