@@ -62,3 +62,12 @@ def joint_spherical_masked(xt, block, used, d, K, means, precisions, constants, 
                 q0, q1 = fma(e0, e0, q0), fma(e1, e1, q1)
             store(lp, k * block + c, fma(load(missing, c), h, fma(half, q0, constant)))
             store(lp, k * block + c + WIDTH, fma(load(missing, c + WIDTH), h, fma(half, q1, constant)))
+
+
+@device
+def joint_masked(by_feature, xt, block, used, d, K, means, precisions, constants, halves, scratch, lp):
+    """As `kernels.joint_block`, diag (by feature) or spherical."""
+    if by_feature:
+        joint_diag_masked(xt, block, used, d, K, means, precisions, constants, halves, lp)
+    else:
+        joint_spherical_masked(xt, block, used, d, K, means, precisions, constants, halves, scratch, lp)

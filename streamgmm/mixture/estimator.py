@@ -12,7 +12,8 @@ import numpy as np
 from streamgmm.errors import FitError
 from streamgmm.mixture import validation
 from streamgmm.mixture.em import Protection, e_step, m_step, run
-from streamgmm.mixture.parameters import MixtureParameters, count_parameters, factors_of_precisions
+from streamgmm.mixture.factors import factors_of_precisions
+from streamgmm.mixture.parameters import MixtureParameters, count_parameters
 from streamgmm.mixture.parametrised import Parametrised
 from streamgmm.mixture.parts import thread_count
 from streamgmm.mixture.sampling import draw

@@ -23,7 +23,7 @@ import numpy as np
 from numba.core import types
 
 from streamgmm.mixture import simd_kernels as simd
-from streamgmm.mixture.axes_kernels import half_logs, joint_diag_masked, joint_spherical_masked
+from streamgmm.mixture.axes_kernels import half_logs, joint_masked
 from streamgmm.mixture.simd_kernels import WIDTH, add, device, fma, kernel, load, mul, splat, store, sub, total
 
 FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
@@ -195,15 +195,6 @@ def joint_block(kind, xt, block, used, d, K, means, factors, constants, delta, z
 
 
 @device
-def joint_masked(kind, xt, block, used, d, K, means, factors, constants, halves, scratch, lp):
-    """As `joint_block` for diag and spherical where features may be missing."""
-    if kind == DIAG:
-        joint_diag_masked(xt, block, used, d, K, means, factors, constants, halves, lp)
-    else:
-        joint_spherical_masked(xt, block, used, d, K, means, factors, constants, halves, scratch, lp)
-
-
-@device
 def greatest(lp, block, c, K):
     """Return the largest lp over components of a vector of samples."""
     m = splat(LOWEST)
@@ -249,7 +240,7 @@ def score(kind, X, means, factors, constants, out):
         elif kind >= DIAG:
             if not masked:
                 masked, halves = True, half_logs(factors)
-            joint_masked(kind, xt, block, used, d, K, means, factors, constants, halves, z, lp)
+            joint_masked(kind == DIAG, xt, block, used, d, K, means, factors, constants, halves, z, lp)
         else:
             check = finite
             out[start : start + rows] = np.nan
@@ -273,7 +264,7 @@ def joint(kind, X, means, factors, constants, out):
         if math.isnan(finite) and kind >= DIAG:
             if not masked:
                 masked, halves = True, half_logs(factors)
-            joint_masked(kind, xt, block, padded(rows), d, K, means, factors, constants, halves, z, lp)
+            joint_masked(kind == DIAG, xt, block, padded(rows), d, K, means, factors, constants, halves, z, lp)
         else:
             check += finite
             joint_block(kind, xt, block, padded(rows), d, K, means, factors, constants, delta, z, lp)

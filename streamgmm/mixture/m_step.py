@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.mixture import factor_kernels
-from streamgmm.mixture.parameters import MixtureParameters, not_positive_definite, precision_factors
+from streamgmm.mixture.factors import not_positive_definite, precision_factors
+from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.protection import Protection, Repair
 
 if TYPE_CHECKING:

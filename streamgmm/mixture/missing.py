@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.mixture import kernels, missing_em_kernels, missing_kernels, pattern_kernels
-from streamgmm.mixture.parameters import not_positive_definite
+from streamgmm.mixture.factors import not_positive_definite, packed_size
 from streamgmm.mixture.parts import over_parts
 from streamgmm.mixture.statistics import SufficientStats
 
@@ -92,8 +92,7 @@ def _by_group(
 
 def _packed_sizes(params: MixtureParameters, m: Ints) -> Ints:
     """Return how many numbers the packed marginal mixture of m features has (`kernels`)."""
-    K, whole, rest = params.n_components, m // 4, m % 4
-    triangle = 8 * whole * (whole + 1) + rest * 4 * whole + rest * (rest + 1) // 2
+    K, triangle = params.n_components, packed_size(m)
     factors = K * triangle if params.covariance_type == "full" else triangle + K * m + m
     return np.asarray(K * m + factors + K)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
-from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture import factor_kernels, kernels
+from streamgmm.errors import DetectorError
+from streamgmm.mixture import kernels
+from streamgmm.mixture.factors import lanes, matrix_lanes, pack, precision_factors
 from streamgmm.mixture.simd_kernels import WIDTH
 
 if TYPE_CHECKING:
@@ -185,11 +186,11 @@ class MixtureParameters:
         """Everything as flat arrays for the kernels."""
         U, means = self.precisions_cholesky, self.means
         if self.covariance_type == "full":
-            factors = _pack(U)
+            factors = pack(U)
         elif self.covariance_type == "tied":
             centre = self.weights @ means
             projected = np.einsum("kd,de->ke", means - centre, U)
-            factors = np.concatenate([_pack(U[None]), projected.ravel(), centre])
+            factors = np.concatenate([pack(U[None]), projected.ravel(), centre])
         else:
             factors = np.ascontiguousarray(np.square(U).ravel())
         return Packed(KINDS[self.covariance_type], means.ravel(), factors, self.log_normalizers)
@@ -215,13 +216,13 @@ class MixtureParameters:
         """
         log_weights = np.zeros(-(-self.n_components // WIDTH) * WIDTH)
         log_weights[: self.n_components] = self.log_weights
-        return _lanes(self.means, 0.0), _matrix_lanes(self.covariances), log_weights
+        return lanes(self.means, 0.0), matrix_lanes(self.covariances), log_weights
 
     @cached_property
     def precision_lanes(self) -> tuple[Floats, Floats]:
         """Full means and precisions, laid out as `covariance_lanes` (`missing_kernels.marginalise`)."""
         U = self.precisions_cholesky
-        return _lanes(self.means, 0.0), _matrix_lanes(np.einsum("kij,klj->kil", U, U))
+        return lanes(self.means, 0.0), matrix_lanes(np.einsum("kij,klj->kil", U, U))
 
     @cached_property
     def inflation(self) -> float:
@@ -249,66 +250,6 @@ def count_parameters(n_components: int, n_features: int, covariance_type: str) -
     K, d = n_components, n_features
     covariance = {"full": K * d * (d + 1) // 2, "tied": d * (d + 1) // 2, "diag": K * d, "spherical": K}
     return covariance[covariance_type] + K * d + K - 1
-
-
-def factors_of_precisions(precisions: Floats, covariance_type: str) -> tuple[Floats, Floats]:
-    """Return upper U with precision = U Uᵀ, and the covariances, of positive definite precisions of a type."""
-    if covariance_type in {"diag", "spherical"}:
-        return np.sqrt(precisions), 1.0 / precisions
-    # The lower factor of the matrix read backwards, read backwards, is the upper one.
-    U = np.ascontiguousarray(np.linalg.cholesky(precisions[..., ::-1, ::-1])[..., ::-1, ::-1])
-    covariances = np.linalg.inv(precisions)
-    return U, np.ascontiguousarray((covariances + np.swapaxes(covariances, -1, -2)) / 2.0)
-
-
-def precision_factors(covariances: Floats, covariance_type: str) -> Floats:
-    """Return U with precision = U Uᵀ for covariances of a type.
-
-    Raises
-    ------
-    FitError
-        A covariance is not positive definite.
-    """
-    if covariance_type in {"diag", "spherical"}:
-        bad = np.flatnonzero(~(covariances > 0.0).reshape(len(covariances), -1).all(axis=1))
-        if bad.size:
-            raise not_positive_definite(int(bad[0]))
-        return np.asarray(1.0 / np.sqrt(covariances))
-    stack = np.ascontiguousarray(covariances if covariance_type == "full" else covariances[None])
-    U, pivots = np.empty_like(stack), np.empty(stack.shape[:2])
-    bad_component = factor_kernels.precision_cholesky(stack, U, pivots)
-    if bad_component >= 0:
-        raise not_positive_definite(int(bad_component))
-    return U if covariance_type == "full" else U[0]
-
-
-def not_positive_definite(component: int) -> FitError:
-    """Return the error for a collapsed component."""
-    return FitError(
-        "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
-        "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
-        f"scale the input data. Component {component} is not positive definite."
-    )
-
-
-def _lanes(values: Floats, padding: Floats | float) -> Floats:
-    """Return (n_components, m) as flat (vectors, m, WIDTH)."""
-    K, m = values.shape
-    lanes = np.empty((-(-K // WIDTH) * WIDTH, m))
-    lanes[:K], lanes[K:] = values, padding
-    return np.ascontiguousarray(lanes.reshape(-1, WIDTH, m).transpose(0, 2, 1)).ravel()
-
-
-def _matrix_lanes(matrices: Floats) -> Floats:
-    return _lanes(matrices.reshape(len(matrices), -1), np.eye(matrices.shape[1]).ravel())
-
-
-def _pack(U: Floats) -> Floats:
-    K, d, _ = U.shape
-    whole, rest = divmod(d, 4)
-    out = np.empty((K, 8 * whole * (whole + 1) + rest * 4 * whole + rest * (rest + 1) // 2))
-    factor_kernels.pack_rows(np.ascontiguousarray(U), out)
-    return out.ravel()
 
 
 def _check(weights: Floats, means: Floats, covariances: Floats, covariance_type: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,7 +38,7 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
         return out
     packed = params.packed
     checks = each_part(lambda rows: kernels.score(packed.kind, X[rows], *packed[1:], out[rows]), len(X), n_threads)
-    if np.isnan(list(checks)).any():
+    if any(map(math.isnan, list(checks))):
         # Blocks with a row that is not finite were left out.
         left = np.flatnonzero(np.isnan(out))
         missing.log_density(params, X, left, out, invariant=invariant, n_threads=n_threads)

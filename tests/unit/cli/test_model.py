@@ -170,6 +170,21 @@ def test_rows_calibrate_an_import(fitted, tables, tmp_path, capsys):
     assert "not calibrated" in capsys.readouterr().err
 
 
+def test_rows_with_missing_cells_calibrate_an_import(single, tables, tmp_path):
+    model("export", single, "--output", tmp_path / "mixture.npz")
+    X = read_table(tables / "history.csv").X
+    X[::2, 1] = np.nan
+    X[:7] = np.nan
+    np.savez(tmp_path / "rows.npz", X=X, fields=np.array(["temperature", "pressure", "flow"]))
+    arguments = ["--arrays", tmp_path / "mixture.npz", "--input", tmp_path / "rows.npz"]
+    assert model("import", tmp_path / "state", *arguments) == 0
+    found = open_model(tmp_path / "state")
+    assert (len(found.calibration.recent), len(found.window)) == (1993, 1000)
+    whole, holed = found.calibration.recent[::2], found.calibration.recent[1::2]
+    assert np.median(whole) == pytest.approx(np.median(holed), abs=0.3)  # one scale
+    assert found.comparable is not None
+
+
 MIXTURE = {"weights_": np.array([0.5, 0.5]), "means_": np.zeros((2, 2)), "covariances_": np.tile(np.eye(2), (2, 1, 1))}
 
 

@@ -130,3 +130,13 @@ def test_the_bar_shows_the_log_likelihood(tables, monkeypatch, capsys):
     cli.main(["select", "--input", str(tables / "history.csv"), "--components", "1,2"])
     assert "full, 2 components, pass 1, log-likelihood " in stream.getvalue()
     assert capsys.readouterr().out
+
+
+def test_rows_with_missing_cells_count(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 3)) + 20.0 * rng.integers(2, size=(400, 1))
+    X[np.arange(400), np.arange(400) % 3] = np.nan
+    X[:10] = np.nan
+    np.savez(tmp_path / "rows.npz", X=X)
+    assert cli.main(["select", "--input", str(tmp_path / "rows.npz"), "--components", "1..3"]) == 0
+    assert "bic chooses 2 components, full (312 rows fitted, 78 held out" in capsys.readouterr().out

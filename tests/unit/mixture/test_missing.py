@@ -71,6 +71,15 @@ def test_few_patterns_of_many_rows(rng, kind, d, K):
 
 
 @pytest.mark.parametrize("kind", TYPES)
+def test_every_pattern_has_its_marginal(rng, kind):
+    params = random_mixture(rng, kind, 3, 6)
+    patterns = (np.arange(64)[:, None] >> np.arange(6)) % 2 == 1
+    holes = np.repeat(patterns, missing.FEWEST + 6 * missing.FEWEST_PER_FEATURE, axis=0)
+    X = rng.permutation(np.where(holes, np.nan, draw(params, len(holes), rng)))
+    np.testing.assert_allclose(log_density(params, X), naive.log_density(params, X), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("invariant", [False, True])
 def test_infinity_beside_missing_features(rng, kind, invariant):
     params = random_mixture(rng, kind, 3, 5)

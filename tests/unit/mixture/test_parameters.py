@@ -4,7 +4,8 @@ from mixtures import TYPES, random_mixture
 from sklearn.mixture._gaussian_mixture import _compute_precision_cholesky
 
 from streamgmm.errors import DetectorError, FitError
-from streamgmm.mixture.parameters import MixtureParameters, factors_of_precisions
+from streamgmm.mixture.factors import factors_of_precisions
+from streamgmm.mixture.parameters import MixtureParameters
 
 
 @pytest.mark.parametrize("kind", TYPES)
