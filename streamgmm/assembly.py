@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from streamgmm.checkpoint import Identity
 from streamgmm.config.members import MarginalsMember
+from streamgmm.engine.policy import AdoptAfter
 from streamgmm.engine.rules import FieldRule
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.errors import ConfigError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamgmm.config import Config
+    from streamgmm.config.learning import AdoptAfter as AdoptAfterSection
     from streamgmm.config.learning import Model
     from streamgmm.config.members import MixtureMember
     from streamgmm.records import Json
@@ -58,6 +60,8 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
         span=learning.window.span,
         step=config.step,
         adaptation=learning.adaptation,
+        learn_flagged=learning.learn_flagged,
+        adopt_after=_adopt_after(learning.adopt_after),
         target_rate=detection.target_rate,
         level=detection.level,
         buffer=detection.buffer_rows(config.limits.calibration_rows),
@@ -68,6 +72,10 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
         seed=learning.seed,
         rules=field_rules(config, columns),
     )
+
+
+def _adopt_after(given: AdoptAfterSection | None) -> AdoptAfter | None:
+    return None if given is None else AdoptAfter(given.records or math.inf, given.duration or math.inf)
 
 
 def field_rules(config: Config, columns: Sequence[str]) -> dict[str, FieldRule]:

@@ -110,6 +110,10 @@ def beside_a_committee(key: str, instead: str) -> str:
     return f"{key} has no effect beside a committee, whose members bring their own: set {instead}, or committee: single"
 
 
+def _duration(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
+    return {"duration": value} if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
+
+
 class Window(Section):
     """What the detector remembers."""
 
@@ -117,6 +121,23 @@ class Window(Section):
     """Most rows, of `committee: single`; other members bring their own."""
     span: Seconds = 600.0
     """Event time that the window covers on a fast stream: rows then enter by a repeatable thinning."""
+
+
+class AdoptAfter(Section):
+    """How long a sustained change is held back before it is learnt, whichever comes first."""
+
+    duration: Seconds | None = None
+    """Event time; absent: rows alone decide."""
+    records: Int | None = Field(default=None, ge=10)
+    """Learnt rows; absent: event time alone decides."""
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield what would hold a change back for ever."""
+        if self.duration is None and self.records is None:
+            yield Rule((), "adopt_after says nothing: give duration, records, or both")
+
+
+Adopt: TypeAlias = Annotated[AdoptAfter, BeforeValidator(_duration, json_schema_input_type=AdoptAfter | str | float)]
 
 
 class Learning(Section):
@@ -130,6 +151,10 @@ class Learning(Section):
     """When a candidate of `committee: single` is fitted, which must be promoted to serve."""
     adaptation: Literal["stable", "balanced", "fast"] = "balanced"
     """How soon a lasting change replaces what was learnt before it."""
+    learn_flagged: Literal["accept", "down_weight", "exclude"] = "accept"
+    """What single flagged rows teach: as much as others, a tenth of it, or nothing."""
+    adopt_after: Adopt | None = None
+    """How long a sustained change is held back before it is learnt: a duration, or duration and records."""
     min_records: Int = Field(default=1000, ge=10)
     """Rows before the first fit; until then rows are unscored (`warming_up`)."""
     step: Int = Field(default=100, ge=1, le=100_000)
@@ -151,11 +176,7 @@ class IncidentGap(Section):
     """Rows, where there is no event time."""
 
 
-def _gap(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
-    return {"duration": value} if isinstance(value, (str, int, float)) and not isinstance(value, bool) else value
-
-
-Gap: TypeAlias = Annotated[IncidentGap, BeforeValidator(_gap, json_schema_input_type=IncidentGap | str | float)]
+Gap: TypeAlias = Annotated[IncidentGap, BeforeValidator(_duration, json_schema_input_type=IncidentGap | str | float)]
 
 
 class FieldRule(Section):

@@ -27,8 +27,6 @@ SOURCE_WIDTH = 120
 # Known to the public contract, and not to this version.
 LATER = {
     ("replicas",),
-    ("learning", "adaptation"),
-    ("learning", "learn_flagged"),
     ("http", "reload_on_change"),
 }
 _SECRET = re.compile(r"pas+w|pass(phrase|code)|\bpw\b|secret|token|credential|api_?key|key_password", re.IGNORECASE)

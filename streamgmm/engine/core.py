@@ -16,6 +16,7 @@ from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.drift import CUT_PASSES
 from streamgmm.engine.learning import cut, due_for_refit, due_for_refresh, first_fit_is_due, learn, observe_drift
 from streamgmm.engine.pace import Unhurried
+from streamgmm.engine.policy import teaches
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
 from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
@@ -143,7 +144,8 @@ class Engine:
         if learnt.any():
             state.step.X.append(part[learnt])
             state.step.t.append(times[learnt])
-            state.step.in_window.append(state.thinning.enters_window(hashes[learnt]))
+            taught = teaches(self.settings.learn_flagged, out.is_anomaly[rows][learnt], hashes[learnt], state.drift)
+            state.step.in_window.append(state.thinning.enters_window(hashes[learnt]) & taught)
         state.step.learnt += int(learnt.sum())
         state.step.rows += len(part)
         state.rows_seen += len(part)

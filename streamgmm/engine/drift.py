@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from streamgmm.engine.drift_kernels import bet
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,6 +27,8 @@ Adaptation: TypeAlias = Literal["stable", "balanced", "fast"]
 # The bet: each row multiplies the capital by ε p^(ε − 1); a row counts as one in so many at most.
 EPSILON = 0.5
 RAREST = 1e-3
+# Evidence is not hoarded beyond this: what is over must be forgotten within a few hundred rows, however bad it was.
+MOST_EVIDENCE = 66.0
 # EM passes that carry a member over to what is left of its window.
 CUT_PASSES = 10
 
@@ -55,6 +59,9 @@ RULES: Mapping[str, Rule | None] = {
     "fast": Rule(evidence=30.0, rows=20, keep=50),
 }
 
+# What a change that was held back and adopted leaves where no rule would cut.
+ADOPTED = Rule(evidence=60.0, rows=0, keep=1000)
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:
@@ -73,14 +80,9 @@ class Drift:
 
     def follow(self, p: Floats) -> Drift:
         """Return the bet after a step's p-values (n,) in stream order."""
-        if not len(p):
-            return self
-        gains = np.log(EPSILON) + (EPSILON - 1.0) * np.log(np.maximum(p, RAREST))
-        capital = self.evidence + np.cumsum(gains)
-        lowest = int(np.argmin(capital))
-        if capital[lowest] > 0.0:
-            return Drift(float(capital[-1]), self.rows + len(p))
-        return Drift(float(capital[-1] - capital[lowest]), len(p) - 1 - lowest)
+        after = np.array([self.evidence, self.rows])
+        bet(np.ascontiguousarray(p), EPSILON, RAREST, MOST_EVIDENCE, after)
+        return Drift(float(after[0]), int(after[1]))
 
     def alarms(self, rule: Rule | None) -> bool:
         """Return whether the evidence suffices."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.drift import RULES, Drift
+from streamgmm.engine.drift import ADOPTED, RULES, Drift
+from streamgmm.engine.policy import adopts, hold
 from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, Tally
 from streamgmm.engine.window import Block
 
@@ -31,7 +32,11 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
     t = np.concatenate(step.t) if step.t else np.empty(0)
     if len(t):
         X, chosen = np.concatenate(step.X), np.concatenate(step.in_window)
-        _remember(state, Block.seal(X[chosen], t[chosen]))
+        block = Block.seal(X[chosen], t[chosen])
+        if settings.adopt_after is not None:
+            state.held = hold(state.held, block, state.drift, settings.window)
+        if state.held is None:
+            _remember(state, block)
         if state.comparable is not None:
             state.comparable = state.comparable.after(X, state.window)
     if len(scores):
@@ -49,6 +54,8 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
 def observe_drift(state: State, settings: EngineSettings, scores: Floats) -> bool:
     """Let the step's prequential scores (n,) count as evidence of a change; return whether there is enough."""
     state.drift = state.drift.follow(state.calibration.p_values(scores))
+    if settings.adopt_after is not None:
+        return adopts(state.held, state.drift, settings.adopt_after)
     return state.drift.alarms(RULES[settings.adaptation])
 
 
@@ -57,10 +64,11 @@ def cut(state: State, settings: EngineSettings) -> tuple[int, ...]:
 
     What is under way is of the old time: a higher epoch makes it stale.
     """
-    rule = RULES[settings.adaptation]
+    rule = RULES[settings.adaptation] or ADOPTED
     since = math.ceil(state.drift.rows * state.thinning.window / state.thinning.calibration)
-    kept = max(rule.keep if rule else 0, since)
-    state.window = state.window.newest_rows(kept)
+    kept = max(rule.keep, since)
+    state.window = state.window.joined(state.held.blocks if state.held else ()).newest_rows(kept)
+    state.held = None
     state.epoch += 1
     state.shadow, state.comparable, state.drift = None, None, Drift()
     return tuple(i for i, member in enumerate(settings.members) if member.window > kept)

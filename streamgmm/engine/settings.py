@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from streamgmm.engine.drift import Adaptation
+    from streamgmm.engine.policy import AdoptAfter, LearnFlagged
     from streamgmm.engine.rules import FieldRule
 
 
@@ -38,6 +39,10 @@ class EngineSettings:
         Scores in the calibration buffer.
     adaptation : {"stable", "balanced", "fast"}
         Whether and how soon a lasting change cuts the memory (`drift.RULES`).
+    learn_flagged : {"accept", "down_weight", "exclude"}
+        Whether single flagged rows enter the window: all, one in ten, none.
+    adopt_after
+        How long a sustained change is held back before it is learnt; absent: it is learnt as it comes.
     incident_seconds, incident_rows
         Flagged rows within this event time (rows, where there is no time) belong together.
     challenger_every : int
@@ -57,6 +62,8 @@ class EngineSettings:
     level: Literal["fixed", "adaptive"] = "adaptive"
     buffer: int = 0
     adaptation: Adaptation = "balanced"
+    learn_flagged: LearnFlagged = "accept"
+    adopt_after: AdoptAfter | None = None
     incident_seconds: float = 300.0
     incident_rows: int = 100
     challenger_every: int = 5

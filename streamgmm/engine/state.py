@@ -108,6 +108,7 @@ class State:
     flight: Flight | None = None
     comparable: Comparable | None = None
     drift: Drift = field(default_factory=Drift)
+    held: Window | None = None
 
     @classmethod
     def fresh(cls, settings: EngineSettings) -> State:
@@ -122,9 +123,7 @@ class State:
         """Return named arrays and a manifest of plain values."""
         d = self.window.blocks[0].X.shape[1] if self.window.blocks else 0
         arrays: dict[str, NDArray[Any]] = {
-            "window.X": self.window.rows(),
-            "window.t": self.window.times(),
-            "window.blocks": np.array([len(b.t) for b in self.window.blocks], dtype=np.int64),
+            **_named("window", self.window),
             "calibration.recent": self.calibration.recent,
             "clocks": np.array([[c.since_refresh, c.since_refit, c.refit_at] for c in self.clocks]),
             "step.X": _join(self.step.X, (0, d)),
@@ -135,6 +134,8 @@ class State:
         }
         if self.detector is not None:
             arrays |= {f"detector.{k}": v for k, v in self.detector.to_arrays().items()}
+        if self.held is not None:
+            arrays |= _named("held", self.held)
         if self.comparable is not None:
             arrays |= {f"comparable.{k}": v for k, v in self.comparable.to_arrays().items()}
         if self.shadow is not None:
@@ -172,7 +173,9 @@ class State:
         """
         state = cls.fresh(settings)
         _check(settings, arrays)
-        state.window = _window(settings.window, arrays)
+        state.window = _window(settings.window, select(arrays, "window."))
+        held = select(arrays, "held.")
+        state.held = _window(settings.window, held) if held else None
         state.calibration = Calibration.of(
             settings.calibration_rows, arrays["calibration.recent"], float(manifest["log_gain"])
         )
@@ -216,11 +219,16 @@ def _check(settings: EngineSettings, arrays: Arrays) -> None:
         )
 
 
+def _named(name: str, window: Window) -> dict[str, NDArray[Any]]:
+    sizes = np.array([len(b.t) for b in window.blocks], dtype=np.int64)
+    return {f"{name}.X": window.rows(), f"{name}.t": window.times(), f"{name}.blocks": sizes}
+
+
 def _window(capacity: int, arrays: Arrays) -> Window:
-    ends = np.cumsum(arrays["window.blocks"])
+    ends = np.cumsum(arrays["blocks"])
     window = Window(capacity)
-    for start, end in zip(ends - arrays["window.blocks"], ends, strict=True):
-        window = window.add(Block.seal(arrays["window.X"][start:end], arrays["window.t"][start:end]))
+    for start, end in zip(ends - arrays["blocks"], ends, strict=True):
+        window = window.add(Block.seal(arrays["X"][start:end], arrays["t"][start:end]))
     return window
 
 

@@ -12,7 +12,7 @@ WORDS = {
     "Secret": "string", "FilePath": "path", "Topic": "topic", "Servers": "host:port, or a list",
     "PathField": "strings or mapping",
     "Unwrap": "`debezium`, `telegraf`, `cloudevents`",
-    "Gap": "duration or mapping", "FieldNames": "list of strings",
+    "Gap": "duration or mapping", "Adopt": "duration or mapping", "FieldNames": "list of strings",
     "CalendarParts": "list of `hour`, `weekday`",
     "Committee": "`single`, or a list of members",
     "CovarianceType": "`full`, `tied`, `diag`, `spherical`", "MemberRefit": "whole number or mapping",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamgmm.engine.core import Engine
-from streamgmm.engine.drift import EPSILON, RAREST, RULES, Drift
+from streamgmm.engine.drift import EPSILON, MOST_EVIDENCE, RAREST, RULES, Drift
 from streamgmm.engine.drive import drive
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.engine.state import State
@@ -16,7 +16,7 @@ from streamgmm.refit.runners import InlineRunner, ThreadRunner
 
 def naive(p, evidence=0.0, rows=0):
     for x in p:
-        evidence += np.log(EPSILON * max(x, RAREST) ** (EPSILON - 1.0))
+        evidence = min(MOST_EVIDENCE, evidence + np.log(EPSILON * max(x, RAREST) ** (EPSILON - 1.0)))
         rows += 1
         if evidence <= 0.0:
             evidence, rows = 0.0, 0
@@ -52,6 +52,8 @@ def test_a_short_burst_is_no_change(rng):
     assert not drift.alarms(RULES["balanced"])
     assert drift.follow(np.full(60, 1e-4)).alarms(RULES["balanced"])
     assert not drift.follow(np.full(60, 1e-4)).alarms(RULES["stable"])
+    assert not drift.follow(rng.random(100)).alarms(RULES["balanced"])
+    assert drift.follow(rng.random(600)).evidence < 10.0
 
 
 LONG = MemberSettings("slow", n_components=2, window=2000, refresh_every=500, refit_every=500)
