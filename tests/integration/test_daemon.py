@@ -118,7 +118,7 @@ def check_http(site, daemon, bad):
     reasons = [b.reason for b in bad]
     assert metrics.by("rows_rejected_total", "reason") == {r: reasons.count(r) for r in reasons}
     unscored = metrics.by("rows_unscored_total", "reason")
-    assert unscored == {"warming_up": WARM_UP, "missing": 1, "tombstone": 1}
+    assert unscored == {"warming_up": WARM_UP, "tombstone": 1}
     assert metrics.total("anomalies_total", severity="critical") >= 3
     assert metrics.total("model_version") == int(status["engine"]["version"].split(".")[0]) >= 1
     assert metrics.total("sink_records_total", sink="dead_letters") == len(bad)
