@@ -65,7 +65,7 @@ def joint_spherical_masked(xt, block, used, d, K, means, precisions, constants, 
 
 
 @device
-def joint_masked(by_feature, xt, block, used, d, K, means, precisions, constants, halves, scratch, lp):
+def joint_axes_masked(by_feature, xt, block, used, d, K, means, precisions, constants, halves, scratch, lp):
     """As `kernels.joint_block`, diag (by feature) or spherical."""
     if by_feature:
         joint_diag_masked(xt, block, used, d, K, means, precisions, constants, halves, lp)

@@ -23,7 +23,7 @@ import numpy as np
 from numba.core import types
 
 from streamgmm.mixture import simd_kernels as simd
-from streamgmm.mixture.axes_kernels import half_logs, joint_masked
+from streamgmm.mixture.axes_kernels import half_logs, joint_axes_masked
 from streamgmm.mixture.simd_kernels import WIDTH, add, device, fma, kernel, load, mul, splat, store, sub, total
 
 FULL, TIED, DIAG, SPHERICAL = 0, 1, 2, 3
@@ -240,7 +240,7 @@ def score(kind, X, means, factors, constants, out):
         elif kind >= DIAG:
             if not masked:
                 masked, halves = True, half_logs(factors)
-            joint_masked(kind == DIAG, xt, block, used, d, K, means, factors, constants, halves, z, lp)
+            joint_axes_masked(kind == DIAG, xt, block, used, d, K, means, factors, constants, halves, z, lp)
         else:
             check = finite
             out[start : start + rows] = np.nan
@@ -264,7 +264,7 @@ def joint(kind, X, means, factors, constants, out):
         if math.isnan(finite) and kind >= DIAG:
             if not masked:
                 masked, halves = True, half_logs(factors)
-            joint_masked(kind == DIAG, xt, block, padded(rows), d, K, means, factors, constants, halves, z, lp)
+            joint_axes_masked(kind == DIAG, xt, block, padded(rows), d, K, means, factors, constants, halves, z, lp)
         else:
             check += finite
             joint_block(kind, xt, block, padded(rows), d, K, means, factors, constants, delta, z, lp)

@@ -26,8 +26,9 @@ MISSING_SHARE = 0.4
 MOST_INFLATION = 1e5
 # Rows that are brought together by what they miss: enough for few patterns to have many rows each.
 CHUNK_ROWS = 32_768
-# Rows of a pattern that pay for a marginal mixture of their own: so many, and so many more per observed feature.
-FEWEST, FEWEST_PER_FEATURE = 32, 4
+# Rows of a pattern that pay for a marginal mixture of its own (measured): so many, and under full, where each component
+# has a factor to be made, so many more per observed feature.
+FEWEST, FEWEST_PER_FEATURE = 12, 3
 
 
 def log_density(
@@ -49,7 +50,8 @@ def _log_density(
     sizes, examples = np.diff(starts), order[starts[:-1]]
     observed = (~np.isnan(X[examples])).sum(axis=1)
     complete = observed == params.n_features
-    large = complete | (not invariant) & (sizes >= FEWEST + FEWEST_PER_FEATURE * observed)
+    fewest = FEWEST + (FEWEST_PER_FEATURE * observed if params.covariance_type == "full" else 0)
+    large = complete | (not invariant) & (sizes >= fewest)
     if large.all():
         _by_group(params, X, order, sizes, observed, out, n_threads)
         return
