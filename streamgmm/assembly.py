@@ -64,6 +64,7 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
         adopt_after=_adopt_after(learning.adopt_after),
         target_rate=detection.target_rate,
         level=detection.level,
+        log_density_below=detection.log_density_below,
         buffer=detection.buffer_rows(config.limits.calibration_rows),
         incident_seconds=detection.incident_gap.duration,
         incident_rows=detection.incident_gap.records,

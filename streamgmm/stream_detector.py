@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from streamgmm.detector.committee import Detector
     from streamgmm.engine.settings import EngineSettings
     from streamgmm.records import Json
     from streamgmm.refit.fitting import OnPass
@@ -139,7 +138,7 @@ class StreamDetector:
     def decision_function(self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str] | None = None) -> Floats:
         """Return log p(x) − threshold (n,), nats: negative for outliers. Nothing is learnt."""
         columns = self._columns(X, t, keys)
-        return self._detector().log_density(columns) - self.engine.status().threshold
+        return self.engine.log_density(columns) - self.engine.status().threshold
 
     def predict(self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str] | None = None) -> NDArray[np.int64]:
         """Return −1 for outliers and 1 for inliers (n,). Nothing is learnt."""
@@ -151,12 +150,6 @@ class StreamDetector:
         columns = self.features.apply(fields, _times(t, len(fields)), _keys(keys, len(fields)))
         self.features.restore(before)
         return columns
-
-    def _detector(self) -> Detector:
-        if self.engine.state.detector is None:
-            needed = self.engine.status().rows_needed
-            raise DetectorError("nothing has been fitted yet", hint=f"process {needed} more rows first")
-        return self.engine.state.detector
 
 
 def _keys(keys: Sequence[str | bytes | None] | None, n: int) -> ByteColumn | None:

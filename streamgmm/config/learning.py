@@ -198,6 +198,8 @@ class Detection(Section):
     """Share of rows to flag."""
     level: Literal["fixed", "adaptive"] = "adaptive"
     """Whether the level follows the realised rate."""
+    log_density_below: Float | None = None
+    """Flag the rows whose log-density (nats) is below this, instead of a share of them."""
     buffer: Int | None = Field(default=None, ge=10)
     """Scores that p-values are ranked in; absent: 5000 or 10 / target_rate, whichever is more."""
     incident_gap: Gap = IncidentGap()
@@ -217,7 +219,11 @@ class Detection(Section):
         return min(most, max(5000, math.ceil(round(10.0 / self.target_rate, 6))))
 
     def rules(self) -> Iterator[Rule]:
-        """Yield a buffer that cannot hold the target rate."""
+        """Yield a level that decides nothing, and a buffer that cannot hold the target rate."""
+        if self.log_density_below is not None and "level" in self.model_fields_set:
+            yield Rule(
+                ("level",), "level has no effect beside log_density_below, which decides alone: give one of them"
+            )
         if self.buffer is not None and self.buffer < self.needed_scores:
             yield Rule(
                 ("buffer",),

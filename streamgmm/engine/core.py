@@ -20,7 +20,15 @@ from streamgmm.engine.policy import teaches
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
 from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
-from streamgmm.engine.verdicts import Output, any_missing, comparable_for, name_incidents, pass_unscored, score
+from streamgmm.engine.verdicts import (
+    Output,
+    any_missing,
+    comparable_for,
+    comparable_log_density,
+    name_incidents,
+    pass_unscored,
+    score,
+)
 from streamgmm.errors import DetectorError
 from streamgmm.records import DRIFT_DETECTORS, EngineStatus, Event, MemberStatus, ScoredBatch, Version
 from streamgmm.refit.fitting import REFRESH_PASSES, gate, warm
@@ -410,7 +418,22 @@ class Engine:
             return self._warm_up - self.state.rows_seen
         return self.settings.min_records - len(self.state.window) - self.state.step.learnt
 
+    def log_density(self, X: Floats) -> Floats:
+        """Return what rows X (n, d) would be scored as now (n,), nats; nothing is learnt.
+
+        Raises
+        ------
+        DetectorError
+            Nothing has been fitted yet.
+        """
+        if self.state.detector is None:
+            needed = self.status().rows_needed
+            raise DetectorError("nothing has been fitted yet", hint=f"process {needed} more rows first")
+        return comparable_log_density(self.state, self.state.detector, self.settings, X)
+
     def _threshold(self) -> float:
+        if self.settings.log_density_below is not None:
+            return self.settings.log_density_below
         calibration = self.state.calibration
         return calibration.threshold(calibration.level(self.settings.target_rate))
 

@@ -35,6 +35,8 @@ class EngineSettings:
     target_rate : float
         Share of rows to flag.
     level : {"fixed", "adaptive"}
+    log_density_below : float, optional
+        Flag rows below this (nats) instead of a share of them.
     buffer : int
         Scores in the calibration buffer.
     adaptation : {"stable", "balanced", "fast"}
@@ -60,6 +62,7 @@ class EngineSettings:
     step: int = 100
     target_rate: float = 0.001
     level: Literal["fixed", "adaptive"] = "adaptive"
+    log_density_below: float | None = None
     buffer: int = 0
     adaptation: Adaptation = "balanced"
     learn_flagged: LearnFlagged = "accept"

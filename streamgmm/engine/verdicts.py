@@ -77,14 +77,15 @@ def score(
     p = calibration.p_values(log_density)
     if not scorable.all():
         p[~scorable] = np.nan
+    bound = settings.log_density_below
     level: Floats | float = settings.target_rate
-    if settings.level == "adaptive":
+    if bound is None and settings.level == "adaptive":
         level, state.calibration = calibration.adapt(p, learnt, settings.target_rate)
     out.log_density[rows] = log_density
     out.p_value[rows] = p
     out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
-    out.is_anomaly[rows] = p <= level
-    out.threshold[rows] = calibration.threshold(settings.target_rate)
+    out.is_anomaly[rows] = p <= level if bound is None else log_density < bound
+    out.threshold[rows] = calibration.threshold(settings.target_rate) if bound is None else bound
     out.version[rows] = detector.version
     out.status[rows] = np.where(scorable, SCORED, MISSING)
     return correction
@@ -94,13 +95,19 @@ def _log_density(
     state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools
 ) -> tuple[Floats, Floats]:
     """Return comparable log-densities (n,), NaN where nothing can be scored, and what missing cells corrected."""
-    correction = np.zeros(len(X))
     if scorable.all() and not any_missing(X):
-        return detector.log_density(X), correction
+        return detector.log_density(X), np.zeros(len(X))
     log_density = np.full(len(X), np.nan)
     log_density[scorable] = detector.log_density(X[scorable])
-    correction = _correction(state, detector, settings, X, scorable, log_density)
+    state.comparable, correction = _correction(state, detector, settings, X, log_density)
     return log_density + correction, correction
+
+
+def comparable_log_density(state: State, detector: Detector, settings: EngineSettings, X: Floats) -> Floats:
+    """Return what rows X (n, d) would be scored as now (n,), nats; NaN for rows without any cell. Nothing changes."""
+    log_density = detector.log_density(X)
+    log_density[np.isnan(X).all(axis=1)] = np.nan
+    return log_density + _correction(state, detector, settings, X, log_density)[1]
 
 
 def any_missing(X: Floats) -> bool:
@@ -110,16 +117,17 @@ def any_missing(X: Floats) -> bool:
 
 
 def _correction(
-    state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools, log_density: Floats
-) -> Floats:
-    """Return what makes the log-densities of rows with missing cells comparable (n,), nats; 0 for complete rows."""
+    state: State, detector: Detector, settings: EngineSettings, X: Floats, log_density: Floats
+) -> tuple[Comparable | None, Floats]:
+    """Return the maps that rows with missing cells took, and what they add to log-densities (n,), nats."""
     correction, absent = np.zeros(len(X)), np.isnan(X)
-    incomplete = np.flatnonzero(absent.any(axis=1) & scorable)
-    if len(incomplete):
-        state.comparable = comparable_for(state, settings, detector, absent[incomplete])
-        keys = state.comparable.keys(absent[incomplete])
-        correction[incomplete] = state.comparable.correction(log_density[incomplete], absent[incomplete], keys)
-    return correction
+    incomplete = np.flatnonzero(absent.any(axis=1) & ~np.isnan(log_density))
+    if not len(incomplete):
+        return state.comparable, correction
+    maps = comparable_for(state, settings, detector, absent[incomplete])
+    keys = maps.keys(absent[incomplete])
+    correction[incomplete] = maps.correction(log_density[incomplete], absent[incomplete], keys)
+    return maps, correction
 
 
 def comparable_for(state: State, settings: EngineSettings, detector: Detector, absent: Bools) -> Comparable:
