@@ -130,4 +130,4 @@ def identity(config: Config, columns: Sequence[str]) -> Identity:
     """Return what a snapshot must have in common with the configuration."""
     if config.codec is None:
         raise ConfigError("nothing says how bytes become fields", hint='give the section "codec"')
-    return Identity(config.codec.names, columns, config.codec.type, feature_specs(config))
+    return Identity(config.codec.names, columns, config.codec.type, feature_specs(config), categories(config))

@@ -35,12 +35,15 @@ class Identity:
         Derived columns, in order.
     codec, features
         The codec's type, and the derived columns' declarations.
+    categories
+        Fields that hold categories: their columns are codes of values, not numbers.
     """
 
     fields: Sequence[str]
     columns: Sequence[str]
     codec: str
     features: Sequence[Json]
+    categories: Sequence[str] = ()
 
     def to_manifest(self) -> dict[str, Json]:
         """Return plain values."""
@@ -49,15 +52,17 @@ class Identity:
             "columns": list(self.columns),
             "codec": self.codec,
             "features": list(self.features),
+            "categories": list(self.categories),
         }
 
     def check(self, manifest: Mapping[str, Json]) -> None:
         """Raise SnapshotError, naming what differs, when a snapshot was made for another configuration."""
-        differing = [name for name, mine in self.to_manifest().items() if manifest.get(name) != mine]
+        found = {"categories": [], **manifest}  # snapshots of before had none that they told
+        differing = [name for name, mine in self.to_manifest().items() if found.get(name) != mine]
         if differing:
             name = differing[0]
             raise SnapshotError(
-                f"the snapshot was made with other {name}: {manifest.get(name)!r}, the configuration has "
+                f"the snapshot was made with other {name}: {found.get(name)!r}, the configuration has "
                 f"{self.to_manifest()[name]!r}",
                 hint="restore the configuration, choose another state.dir, or set state.on_mismatch: cold_start",
             )

@@ -122,3 +122,11 @@ def test_the_manifest_names_the_model(rng):
     before, after = (pack(lived(rng, n), {}, {}, IDENTITY, "now").manifest["model_version"] for n in (50, 110))
     assert before is None
     assert after == "1.0"
+
+
+def test_a_field_that_became_a_category_is_another_configuration(rng):
+    snapshot = pack(lived(rng, 130), FEATURES, COVERED, IDENTITY, "now")
+    with pytest.raises(SnapshotError, match="other categories"):
+        unpack(snapshot, SETTINGS, replace(IDENTITY, categories=("b",)))
+    snapshot.manifest.pop("categories")
+    unpack(snapshot, SETTINGS, IDENTITY)
