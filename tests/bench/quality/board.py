@@ -76,7 +76,9 @@ def section(name: str, folder: Path, scratch: Path, args: argparse.Namespace) ->
     for seed, out in enumerate(outs):
         harness(args, "run", folder, "--config", str(config), "--seed", str(seed), "--out", str(out))
     board = harness(args, "report", folder, "--out", *map(str, outs), capture=True)
-    return f"### {name}\n\n```\n{board.rstrip()}\n```\n"
+    # What is shown without a rank stands in brackets, and is nobody's to run.
+    ranked = "\n".join(line for line in board.rstrip().splitlines() if not line.startswith("("))
+    return f"### {name}\n\n```\n{ranked}\n```\n"
 
 
 def harness(args: argparse.Namespace, action: str, folder: Path, *more: str, capture: bool = False) -> str:
