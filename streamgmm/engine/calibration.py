@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.calibration_kernels import bucket_starts, follow_level, rank
+from streamgmm.engine.calibration_kernels import bucket_starts, follow_level, rank, rank_earlier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +31,8 @@ LONG_TAIL = 1e-3
 LEVEL_GAIN = 0.02
 LEVEL_BOUND = 4.0
 HIGHEST_LEVEL = 0.5
+# Rows of a running step that others of it are ranked among: those of any usual step.
+MOST_EARLIER = 1000
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,30 @@ class Calibration:
         tail = (1.0 + MIN_RANK) / (m + 1.0) * np.exp((log_density[beyond] - anchor) / scale)
         p[beyond] = np.maximum(tail, np.finfo(float).tiny)
         return p
+
+    def worn(self, p: Floats, log_density: Floats, earlier: Floats, counts: NDArray[np.bool_]) -> Floats:
+        """Return the p-values (n,) that flags are decided by: those of rows that are rare in the running step as well.
+
+        The buffer takes a step's rows only at its end, so that a change that begins with a step would look new for all
+        of it. Each row is therefore ranked among the buffer and the step's rows before it, and the larger p-value
+        counts (`test_a_burst_within_a_step_wears_off`). p-values themselves stay monotone in the log-density.
+
+        Parameters
+        ----------
+        earlier : (k,) float64
+            Scores of the step's rows before these.
+        counts : (n,) bool
+            Rows that the buffer will take.
+        """
+        m, first = len(self.ordered), np.sort(earlier[:MOST_EARLIER])
+        if m == 0:
+            return p
+        known, sizes = np.empty(MOST_EARLIER), np.empty(len(p), dtype=np.int64)
+        known[: len(first)] = first
+        log_density = np.ascontiguousarray(log_density)
+        ranks = self._ranks(log_density)
+        rank_earlier(known, len(first), log_density, counts, ranks, sizes)
+        return np.where(ranks >= MIN_RANK, np.maximum(p, (1.0 + ranks) / (m + sizes + 1.0)), p)
 
     def threshold(self, rate: float) -> float:
         """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""

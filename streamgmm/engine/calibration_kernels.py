@@ -56,6 +56,37 @@ def bucket_starts(ordered, low, scale, starts):  # type: ignore[no-untyped-def] 
 
 
 @njit(
+    "int64(float64[::1], int64, float64[::1], boolean[::1], int64[::1], int64[::1])",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def rank_earlier(known, n_known, values, counts, ranks, sizes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Add to `ranks` (n,) how many rows of the step before each value are ≤ it, and write how many there were.
+
+    `known` (capacity,) holds the first n_known of them, ascending; values that count are inserted while there is room.
+    Returns how many there are in the end.
+    """
+    for i in range(len(values)):
+        value = values[i]
+        low, high = 0, n_known
+        while low < high:
+            middle = (low + high) >> 1
+            if known[middle] <= value:
+                low = middle + 1
+            else:
+                high = middle
+        ranks[i] += low
+        sizes[i] = n_known
+        if counts[i] and n_known < len(known):
+            for j in range(n_known, low, -1):
+                known[j] = known[j - 1]
+            known[low] = value
+            n_known += 1
+    return n_known
+
+
+@njit(
     "float64(float64[::1], boolean[::1], float64, float64, float64, float64, float64, float64[::1])",
     nogil=True,
     cache=True,

@@ -77,18 +77,27 @@ def score(
     p = calibration.p_values(log_density)
     if not scorable.all():
         p[~scorable] = np.nan
-    bound = settings.log_density_below
-    level: Floats | float = settings.target_rate
-    if bound is None and settings.level == "adaptive":
-        level, state.calibration = calibration.adapt(p, learnt, settings.target_rate)
     out.log_density[rows] = log_density
     out.p_value[rows] = p
     out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
-    out.is_anomaly[rows] = p <= level if bound is None else log_density < bound
+    out.is_anomaly[rows] = _flags(state, settings, log_density, p, learnt)
+    bound = settings.log_density_below
     out.threshold[rows] = calibration.threshold(settings.target_rate) if bound is None else bound
     out.version[rows] = detector.version
     out.status[rows] = np.where(scorable, SCORED, MISSING)
     return correction
+
+
+def _flags(state: State, settings: EngineSettings, log_density: Floats, p: Floats, learnt: Bools) -> Bools:
+    """Return which rows (n,) are flagged: by a stated log-density, or where they are rarer than the level."""
+    if settings.log_density_below is not None:
+        return np.asarray(log_density < settings.log_density_below)
+    earlier = state.step.log_density
+    worn = state.calibration.worn(p, log_density, np.concatenate(earlier) if earlier else np.empty(0), learnt)
+    if settings.level == "fixed":
+        return np.asarray(worn <= settings.target_rate)
+    level, state.calibration = state.calibration.adapt(worn, learnt, settings.target_rate)
+    return np.asarray(worn <= level)
 
 
 def _log_density(

@@ -106,3 +106,28 @@ def test_a_burst_is_paid_for():
     p = np.full(300, 0.005)
     level, _ = calibration.adapt(p, np.full(300, fill_value=True), 0.01)
     assert (p <= level).sum() <= 5
+
+
+def test_rows_are_ranked_among_those_of_the_step_before_them(rng):
+    calibration, x, counts = Calibration.of(500, rng.normal(size=500)), rng.normal(size=300), rng.random(300) < 0.7
+    p, nothing = calibration.p_values(x), np.empty(0)
+    whole = calibration.worn(p, x, nothing, counts)
+    assert (whole >= p).all()
+    for i in (0, 1, 50, 299):
+        known = np.append(calibration.recent, x[:i][counts[:i]])
+        rank = (known <= x[i]).sum()
+        expected = max(p[i], (1 + rank) / (len(known) + 1)) if rank >= MIN_RANK else p[i]
+        assert whole[i] == pytest.approx(expected, rel=1e-12)
+    parts = [calibration.worn(p[:120], x[:120], nothing, counts[:120])]
+    parts.append(calibration.worn(p[120:], x[120:], x[:120][counts[:120]], counts[120:]))
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_a_burst_within_a_step_wears_off(rng):
+    calibration, every = Calibration.of(1000, rng.normal(size=1000)), np.full(100, fill_value=True)
+    x = rng.normal(size=100) - 20.0
+    p = calibration.p_values(x)
+    worn = calibration.worn(p, x, np.empty(0), every)
+    assert (p < 1e-3).all()
+    assert (worn[:5] < 1e-3).all()
+    assert worn[-30:].mean() > 0.02
