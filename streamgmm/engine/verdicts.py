@@ -92,12 +92,12 @@ def _flags(state: State, settings: EngineSettings, log_density: Floats, p: Float
     """Return which rows (n,) are flagged: by a stated log-density, or where they are rarer than the level."""
     if settings.log_density_below is not None:
         return np.asarray(log_density < settings.log_density_below)
+    if settings.level == "adaptive":  # its level falls within a burst by itself
+        level, state.calibration = state.calibration.adapt(p, learnt, settings.target_rate)
+        return np.asarray(p <= level)
     earlier = state.step.log_density
     worn = state.calibration.worn(p, log_density, np.concatenate(earlier) if earlier else np.empty(0), learnt)
-    if settings.level == "fixed":
-        return np.asarray(worn <= settings.target_rate)
-    level, state.calibration = state.calibration.adapt(worn, learnt, settings.target_rate)
-    return np.asarray(worn <= level)
+    return np.asarray(worn <= settings.target_rate)
 
 
 def _log_density(
