@@ -152,7 +152,7 @@ class Logging(Section):
 class Limits(Section):
     """How much and how long at most."""
 
-    batch_rows: Int = Field(default=10_000, ge=1, le=10_000_000)
+    batch_rows: Int = Field(default=20_000, ge=1, le=10_000_000)
     """Most records that one turn of the loop takes."""
     batch_bytes: Bytes = Field(default=16 * 2**20, ge=1024, le=2**30)
     """Most bytes that one turn of the loop takes, decompressed."""
