@@ -3,28 +3,15 @@
 STREAMGMM_FUZZ=10000000 makes the long run of it: about an hour.
 """
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from fuzzing import CASES, run, seconds
 
-TESTS = Path(__file__).parents[1]
-CASES = int(os.environ.get("STREAMGMM_FUZZ", "20000"))
-PER_CASE, STARTING = 0.002, 120.0  # seconds
+PER_CASE = 0.002  # seconds
 
 
+@pytest.mark.timeout(seconds(PER_CASE))
 @pytest.mark.parametrize("seed", [1, 2])
 def test_no_fetch_makes_it_read_too_far_hang_or_say_something_else(seed):
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-X", "faulthandler", "-m", "fuzz_records", str(CASES // 2), str(seed)],
-        cwd=TESTS.parent,
-        env=os.environ | {"PYTHONPATH": str(TESTS)},
-        capture_output=True,
-        text=True,
-        timeout=STARTING + PER_CASE * CASES,
-        check=False,
-    )
-    assert ended.returncode == 0, (ended.stdout[-200:] + ended.stderr)[-5000:]
-    assert int(ended.stdout.split("cases, ")[1].split()[0]) > CASES // 20, "hardly anything was broken"
+    code, printed, complained = run("fuzz_records", seed, PER_CASE)
+    assert code == 0, (printed[-200:] + complained)[-5000:]
+    assert int(printed.split("cases, ")[1].split()[0]) > CASES // 20, "hardly anything was broken"
