@@ -26,7 +26,8 @@ class Plan:
         How often the daemon is killed with -9, at a random moment of each of so many equal parts of the run.
     target_rate, buffer
         `detection` of the daemon. Planted anomalies are an eighth of the target rate: the calibration learns them like
-        every other row, and more than the target in the buffer would be what is usual.
+        every other row, and more than the target in the buffer would be what is usual. The level is fixed: an adaptive
+        one falls after a burst of chance flags, and a planted row whose likes are in the buffer may then pass.
     span, refit_every, save_every
         Event time (s) that the window covers, learnt rows between refits, seconds between snapshots: short, so that
         promotions and snapshots fall all over the run.
@@ -72,7 +73,7 @@ class Plan:
             "codec": {"type": "float32", "fields": [f"x{i}" for i in range(16)]},
             "model": {"members": {name: {"refit_every": self.refit_every} for name in ("slow", "fast", "marginals")}},
             "learning": {"window": {"span": self.span}, "seed": self.seed},
-            "detection": {"target_rate": self.target_rate, "buffer": self.buffer},
+            "detection": {"target_rate": self.target_rate, "buffer": self.buffer, "level": "fixed"},
             "sinks": [{"type": "kafka", "topic": ANOMALIES}],
             "state": {"interval": self.save_every},
             "limits": {"record_bytes": OVERSIZE},
