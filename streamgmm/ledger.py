@@ -99,7 +99,7 @@ class Ledger:
         """Return the stable identity (n,) of each row: what decides whether a fast stream's row is learnt."""
         streams = np.array([self._stream(tp) for tp in batch.partitions], dtype=np.uint64)
         of_record = streams[batch.partition] if len(batch) else streams
-        return row_hashes(of_record[fields.record], batch.offset[fields.record], fields.row)
+        return row_hashes(of_record, np.ascontiguousarray(batch.offset), fields.record, fields.row)
 
     def advance(self, batch: RecordBatch, fields: FeatureBatch, part: Part) -> dict[TopicPartition, int]:
         """Move the covered positions past a part, and return the offsets to commit once it is flushed."""

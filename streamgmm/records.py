@@ -181,6 +181,8 @@ class FeatureBatch:
         In stream order.
     tombstones : (m,) int64
         Indices of records with a null value, or whose envelope says that its row was deleted.
+    complete
+        Whether no cell is known to be missing; False says nothing.
     """
 
     X: Floats
@@ -189,6 +191,7 @@ class FeatureBatch:
     event_time: Floats
     rejects: tuple[Reject, ...] = ()
     tombstones: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    complete: bool = False
 
     def __len__(self) -> int:
         return len(self.X)

@@ -30,7 +30,7 @@ def report_part(
     """Count a part's rows by what became of them; muted rows were counted before the restart."""
     counted = part.counted(fields)
     mine = slice(None) if counted.all() else counted  # nothing is copied where nothing is left out
-    numbers = np.bincount(scored.status[mine], minlength=len(STATUSES)).tolist()
+    numbers = _by_number(scored.status[mine], len(STATUSES))
     unscored = {name: n for name, n in zip(STATUSES, numbers, strict=True) if n and name != "scored"}
     tombstones = part.tombstones(fields)
     if tombstones:
@@ -53,7 +53,7 @@ def report_part(
         p_values=scored.p_value[mine] if not unscored else scored.p_value[counted & (scored.status == 0)],
         latencies=clock - known,
         last_event_time=_newest(times),
-        missing=_missing(fields.X[part.rows][mine], names),
+        missing={} if fields.complete else _missing(fields.X[part.rows][mine], names),
         sink_records=taken,
     )
 
@@ -64,11 +64,13 @@ def _newest(times: NDArray[np.float64]) -> float:
 
 
 def _missing(X: NDArray[np.float64], names: Sequence[str]) -> dict[str, int]:
-    """Return how many rows lack a feature, for those that any row lacks; one sum tells whether there are any."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        if not np.isnan(X.sum()):
-            return {}
+    """Return how many rows lack a feature, for those that any row lacks."""
     return {name: int(n) for name, n in zip(names, np.isnan(X).sum(axis=0), strict=True) if n}
+
+
+def _by_number(kinds: NDArray[np.int64], n: int) -> list[int]:
+    """Return how often each of n numbers occurs; that all are 0, as they are most of the time, is seen quickly."""
+    return np.bincount(kinds, minlength=n).tolist() if kinds.any() else [len(kinds), *[0] * (n - 1)]
 
 
 def _by_topic(batch: RecordBatch, part: Part) -> dict[str, int]:
@@ -76,6 +78,6 @@ def _by_topic(batch: RecordBatch, part: Part) -> dict[str, int]:
     muted = part.muted[part.records]
     mine = mine[~muted] if muted.any() else mine
     topics: Counter[str] = Counter()
-    for tp, n in zip(batch.partitions, np.bincount(mine, minlength=len(batch.partitions)).tolist(), strict=True):
+    for tp, n in zip(batch.partitions, _by_number(mine, len(batch.partitions)), strict=True):
         topics[tp.topic] += n
     return +topics

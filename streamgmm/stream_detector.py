@@ -131,7 +131,8 @@ class StreamDetector:
         offsets = np.arange(self._rows, self._rows + len(columns), dtype=np.int64)
         self._rows += len(columns)
         streams = np.full(len(columns), STREAM, dtype=np.uint64)
-        hashes = row_hashes(streams, offsets, np.zeros(len(columns), dtype=np.int64))
+        numbers = np.arange(len(columns), dtype=np.int64)
+        hashes = row_hashes(streams, offsets, numbers, np.zeros_like(numbers))
         parts = [scored for _, scored in drive(self.engine, columns, times, hashes)]
         return ScoredBatch.concatenate(parts or [self.engine.step(columns, times, hashes)])
 

@@ -267,7 +267,8 @@ def _advance(parts: Sequence[Part], table: Ints, done: int) -> None:
 
 def _batch(data: NDArray[np.uint8], out: Ints, partitions: tuple[TopicPartition, ...]) -> RecordBatch:
     partition = out[columns.OUT_PARTITION]
-    used = np.bincount(partition, minlength=len(partitions)) > 0
+    alone = len(partitions) == 1 and len(partition) > 0
+    used = np.ones(1, dtype=bool) if alone else np.bincount(partition, minlength=len(partitions)) > 0
     if not used.all():
         partition = (np.cumsum(used) - 1)[partition]
     return RecordBatch(

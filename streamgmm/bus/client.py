@@ -13,6 +13,7 @@ from kafka.net.compat import KafkaNetClient
 
 from streamgmm.bus.last_words import hear_out
 from streamgmm.bus.refusals import network_messages, refusal
+from streamgmm.bus.selector import QuickSelector
 from streamgmm.errors import ConfigError, RetryableError, StopError, StreamgmmError
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def options(connection: Connection, kind: type[Client]) -> dict[str, Any]:
             near = " or ".join(difflib.get_close_matches(name, known, 1))
             raise ConfigError(f"client.{name} is no option of kafka-python", hint=near and f"did you mean {near}?")
     own = {name: value for name, value in connection.client.items() if name in kind.DEFAULT_CONFIG}
-    defaults = {"bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000), "metrics_enabled": False}
+    defaults: dict[str, Any] = {"bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000), "metrics_enabled": False}
+    defaults["selector"] = QuickSelector
     return {
         **{name: value for name, value in defaults.items() if name in kind.DEFAULT_CONFIG},
         **own,

@@ -148,40 +148,46 @@ def hook(consumer: Client) -> None:
 
 # --- the receive path
 
-READ_SIZE = 256 << 10
 # One connection may not keep the others waiting: heartbeats go over this thread as well.
-TURN_SIZE = 2 << 20
+TURN_SIZE = 1 << 20
+# The rest of a TLS record that was begun.
+SLACK = 32 << 10
 
 
-def _receive(self: Any) -> tuple[bytes, Exception | None]:  # noqa: ANN401 - KafkaTCPTransport
-    """Read once; the selector comes back for what is left."""
-    try:
-        data = self._sock.recv(READ_SIZE)
-    except (BlockingIOError, InterruptedError):
-        return b"", None
-    except BaseException as error:  # noqa: BLE001 - as the library does: the connection fails, not its thread
-        return b"", errors.KafkaConnectionError(error)
-    return data, None if data else errors.KafkaConnectionError("socket disconnected")
+def _receive(self: Any) -> tuple[bytes | memoryview, Exception | None]:  # noqa: ANN401 - KafkaTCPTransport
+    """Read what has arrived; the selector comes back for what is left."""
+    return _received(self, nothing_decrypted)
 
 
-def _receive_tls(self: Any) -> tuple[bytes, Exception | None]:  # noqa: ANN401 - KafkaSSLTransport
-    """Read until TLS holds nothing more: the selector knows nothing of what is decrypted already."""
-    parts: list[bytes] = []
+def _receive_tls(self: Any) -> tuple[bytes | memoryview, Exception | None]:  # noqa: ANN401 - KafkaSSLTransport
+    """Read what has arrived, and all that TLS holds: the selector knows nothing of what is decrypted already."""
+    return _received(self, self._sock.pending)
+
+
+def nothing_decrypted() -> int:
+    """Return how many bytes a plain socket holds back."""
+    return 0
+
+
+def _received(transport: Any, pending: Callable[[], int]) -> tuple[bytes | memoryview, Exception | None]:  # noqa: ANN401 - as above
+    """Read into one buffer, again and again: its bytes are taken before the next turn, by `KafkaBytes.write`."""
+    room = vars(transport).setdefault("_room", None)
+    if room is None:
+        room = transport._room = memoryview(bytearray(TURN_SIZE + SLACK))  # noqa: SLF001 - our own
     size, error = 0, None
-    while size < TURN_SIZE or self._sock.pending():
+    while size < TURN_SIZE or pending():
         try:
-            data = self._sock.recv(READ_SIZE)
+            n = transport._sock.recv_into(room[size:])  # noqa: SLF001 - we stand in for its method
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             break
-        except BaseException as failure:  # noqa: BLE001 - as above
+        except BaseException as failure:  # noqa: BLE001 - as the library does: the connection fails, not its thread
             error = errors.KafkaConnectionError(failure)
             break
-        if not data:
+        if not n:
             error = errors.KafkaConnectionError("socket disconnected")
             break
-        parts.append(data)
-        size += len(data)
-    return b"".join(parts), error
+        size += n
+    return (room[:size] if size else b""), error
 
 
 def _read(self: Any, nbytes: int | None = None) -> bytes:  # noqa: ANN401 - KafkaBytes

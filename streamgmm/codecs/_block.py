@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.codecs.packed_kernels import all_usual
+from streamgmm.codecs.packed_kernels import COMPLETE, UNUSUAL, look
 from streamgmm.errors import ConfigError
 from streamgmm.records import FeatureBatch, Reject
 
@@ -42,7 +42,9 @@ def require_positions(settings: CodecSettings, what: str) -> None:
 
 def record_time(batch: RecordBatch) -> Floats:
     """Return the records' own timestamps (n,) in seconds; NaN where there is none."""
-    return np.where(batch.timestamp < 0, np.nan, batch.timestamp / _MS_PER_SECOND)
+    seconds = batch.timestamp / _MS_PER_SECOND
+    seconds[batch.timestamp < 0] = np.nan
+    return seconds
 
 
 def tombstones(batch: RecordBatch) -> Ints:
@@ -67,13 +69,17 @@ def feature_batch(
     event_time: Floats,
     rejects: Sequence[Reject],
     tombstones: Ints,
+    *,
+    complete: bool = False,
 ) -> FeatureBatch:
     """Keep the vectors that may be scored and reject the others, in stream order.
 
     `rejects` may hold single vectors already; their siblings are then told apart by their row numbers as well.
+    `complete` says that all values are known to be finite.
     """
     width = len(settings.fields)
-    if not all_usual(X, settings.max_missing * width):
+    found = COMPLETE if complete else look(X, settings.max_missing * width)
+    if found == UNUSUAL:
         infinite = np.asarray(np.isinf(X).any(axis=1))
         missing = np.isnan(X).sum(axis=1)
         sparse = (missing > settings.max_missing * width) | (missing == width)
@@ -83,7 +89,7 @@ def feature_batch(
         rejects = [*rejects, *_screened(settings, X, record, np.where(siblings, row, -1), bad, infinite)]
         X, record, row, event_time = X[~bad], record[~bad], row[~bad], event_time[~bad]
     ordered = tuple(sorted(rejects, key=lambda r: (r.record, r.row)))
-    return FeatureBatch(X, record, row, event_time, ordered, tombstones)
+    return FeatureBatch(X, record, row, event_time, ordered, tombstones, complete=found == COMPLETE)
 
 
 def _screened(settings: CodecSettings, X: Floats, record: Ints, row: Ints, bad: Bools, infinite: Bools) -> list[Reject]:

@@ -12,7 +12,7 @@ from streamgmm.records import Reject
 
 if TYPE_CHECKING:
     from streamgmm.codecs import CodecSettings
-    from streamgmm.records import Bools, ByteColumn, FeatureBatch, Floats, Ints, Json, RecordBatch
+    from streamgmm.records import ByteColumn, FeatureBatch, Floats, Ints, Json, RecordBatch
 
 
 class PackedCodec:
@@ -37,26 +37,34 @@ class PackedCodec:
     def decode(self, batch: RecordBatch) -> FeatureBatch:
         """Decode every record of a block; see `Codec.decode`."""
         length = batch.value.length
-        readable = (length >= 0) & (length <= self._settings.max_bytes)
-        whole = readable & (length > 0) & (length % self._width == 0)
-        rejects = _block.oversize(batch, self._settings.max_bytes)
-        rejects += [self._misfit(batch.value, int(i)) for i in np.flatnonzero(readable & ~whole)]
-        X, record, row = self._vectors(batch.value, whole)
-        return _block.feature_batch(
-            self._settings, X, record, row, _block.record_time(batch)[record], rejects, _block.tombstones(batch)
-        )
+        rejects: list[Reject] = []
+        # One vector in each record is what most topics hold: nothing need be asked of it.
+        if self._width > self._settings.max_bytes or not (length == self._width).all():
+            length, rejects = self._screened(batch)
+        X, record, row, finite = self._vectors(batch.value, length)
+        time, tombstones = _block.record_time(batch)[record], _block.tombstones(batch)
+        return _block.feature_batch(self._settings, X, record, row, time, rejects, tombstones, complete=finite)
 
     def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:  # noqa: ARG002 - part of the contract
         """Return nothing: a packed vector carries nothing else."""
         return {}
 
-    def _vectors(self, column: ByteColumn, whole: Bools) -> tuple[Floats, Ints, Ints]:
-        """Return X (rows, fields), the record of each row, and its row number, for the records that fit."""
-        length = np.where(whole, column.length, 0)
+    def _screened(self, batch: RecordBatch) -> tuple[Ints, list[Reject]]:
+        """Return the length of each record (n,), 0 for those without a vector, and what is rejected."""
+        length = batch.value.length
+        readable = (length >= 0) & (length <= self._settings.max_bytes)
+        whole = readable & (length > 0) & (length % self._width == 0)
+        rejects = _block.oversize(batch, self._settings.max_bytes)
+        rejects += [self._misfit(batch.value, int(i)) for i in np.flatnonzero(readable & ~whole)]
+        return np.where(whole, length, 0), rejects
+
+    def _vectors(self, column: ByteColumn, length: Ints) -> tuple[Floats, Ints, Ints, bool]:
+        """Return X (rows, fields), the record of each row, its row number, and whether all values are finite."""
         n = int(length.sum()) // self._width
         X, record, row = np.empty((n, len(self.fields))), np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
-        unpack(column.buffer, np.ascontiguousarray(column.start), length, self._dtype.itemsize, X, record, row)
-        return X, record, row
+        start, length = np.ascontiguousarray(column.start), np.ascontiguousarray(length)
+        finite = unpack(column.buffer, start, length, self._dtype.itemsize, X, record, row)
+        return X, record, row, bool(finite)
 
     def _misfit(self, column: ByteColumn, index: int) -> Reject:
         length = int(column.length[index])

@@ -16,6 +16,8 @@ from streamgmm.mixture.simd_kernels import WIDTH, add, div, fma, kernel, load, m
 
 _1D, _2D = types.float64[::1], types.float64[:, ::1]
 _INTS = types.intp[::1]
+# Rows that are taken through all columns before the next ones, while they are in the cache.
+CACHED_ROWS = 128
 
 
 @kernel(types.void(ROWS, _1D, _1D, types.float64, _2D))
@@ -24,16 +26,19 @@ def scale_and_clip(X, location, scale, clip, z):
     n, d = X.shape
     flat, out = X.reshape(-1), z.reshape(-1)
     most, least, whole = splat(clip), splat(-clip), d - d % WIDTH
-    for j in range(0, whole, WIDTH):
-        centre, width = load(location, j), load(scale, j)
-        for i in range(j, n * d, d):
-            store(out, i, simd.clipped(div(sub(load(flat, i), centre), width), least, most))
-    for j in range(whole, d):
-        for i in range(j, n * d, d):
-            v = (flat[i] - location[j]) / scale[j]
-            # Comparisons that a NaN fails leave it as it is; min and max would not.
-            v = clip if v > clip else v  # noqa: FURB136  # as above
-            out[i] = -clip if v < -clip else v  # noqa: FURB136  # as above
+    for first in range(0, n, CACHED_ROWS):
+        begin, end = first * d, min(first + CACHED_ROWS, n) * d
+        for j in range(0, whole, WIDTH):
+            centre, per_scale = load(location, j), div(splat(1.0), load(scale, j))
+            for i in range(begin + j, end, d):
+                store(out, i, simd.clipped(mul(sub(load(flat, i), centre), per_scale), least, most))
+        for j in range(whole, d):
+            per_scale_j = 1.0 / scale[j]
+            for i in range(begin + j, end, d):
+                v = (flat[i] - location[j]) * per_scale_j
+                # Comparisons that a NaN fails leave it as it is; min and max would not.
+                v = clip if v > clip else v  # noqa: FURB136  # as above
+                out[i] = -clip if v < -clip else v  # noqa: FURB136  # as above
 
 
 @kernel(types.void(ROWS, _1D, _1D, _1D, _1D))

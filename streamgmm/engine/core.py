@@ -123,19 +123,22 @@ class Engine:
         """
         out = Output(len(X))
         position = 0
+        complete = not any_missing(X)
         scorable: Bools = np.ones(len(X), dtype=bool)
-        if any_missing(X):
+        if not complete:
             scorable = np.logical_not(np.isnan(X).all(axis=1))
         while position < len(X) and self.pending is None:
             length, ends = self._cut(scorable[position:], t[position:], row_hash[position:])
-            self._score(X, t, row_hash, scorable, slice(position, position + length), out)
+            self._score(X, t, row_hash, scorable, slice(position, position + length), out, complete=complete)
             position += length
             if ends:
                 with self._pace.spending():
                     self._end_step()
         return out.batch(position)
 
-    def _score(self, X: Floats, t: Floats, row_hash: Hashes, all_scorable: Bools, rows: slice, out: Output) -> None:
+    def _score(
+        self, X: Floats, t: Floats, row_hash: Hashes, all_scorable: Bools, rows: slice, out: Output, *, complete: bool
+    ) -> None:
         """Score the rows of one detector value, and put those that are learnt aside."""
         state = self.state
         part, times, hashes, scorable = X[rows], t[rows], row_hash[rows], all_scorable[rows]
@@ -143,7 +146,8 @@ class Engine:
         if state.detector is None:
             pass_unscored(scorable, rows, out)
         else:
-            correction = score(state, state.detector, self.settings, part, scorable, learnt, rows, out)
+            known = None if complete else scorable
+            correction = score(state, state.detector, self.settings, part, known, learnt, rows, out)
             name_incidents(state, self.settings, X, t, row_hash, rows, out, explain=self._explain)
             state.step.log_density.append(out.log_density[rows][learnt])
             if state.shadow is not None:

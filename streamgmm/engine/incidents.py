@@ -51,6 +51,8 @@ def first_beyond(last: Incident, t: Floats, first_row: int, seconds: float, rows
     first_row
         Number of the first of them in its stream.
     """
+    if len(t) and t.max() - last.t <= seconds:  # not where any of them is NaN
+        return None
     passed = first_row + np.arange(len(t)) - last.row
     untimed = np.isnan(t) | math.isnan(last.t)
     beyond = np.flatnonzero(np.where(untimed, passed > rows, t - last.t > seconds))

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.engine.thinning_kernels import hash_rows
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Hashes = NDArray[np.uint64]
+    Ints = NDArray[np.int64]
 
 MIN_TIMED_ROWS = 20
 # Under thinning a step also ends when this share of the span has gone by, so that a stream that slows down is noticed;
@@ -137,17 +140,20 @@ def stream_hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
-def row_hashes(stream: Hashes, offset: NDArray[np.int64], row: NDArray[np.int64]) -> Hashes:
-    """Return a stable 64-bit hash (n,) of where each row stands: SplitMix64 over stream, offset and row."""
-    h = stream ^ _mix(offset.astype(np.uint64) ^ _mix(row.astype(np.uint64)))
-    return _mix(h)
+def row_hashes(stream: Hashes, offset: Ints, record: Ints, row: Ints) -> Hashes:
+    """Return a stable 64-bit hash (n,) of where each row stands: SplitMix64 over stream, offset and row number.
 
-
-def _mix(h: Hashes) -> Hashes:
-    h = h + np.uint64(0x9E3779B97F4A7C15)
-    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return h ^ (h >> np.uint64(31))
+    Parameters
+    ----------
+    stream : (m,) uint64
+    offset : (m,) int64
+        Of every record.
+    record, row : (n,) int64
+        Which record each row is of, and its number within.
+    """
+    out = np.empty(len(row), dtype=np.uint64)
+    hash_rows(stream, offset, record, row, out)
+    return out
 
 
 def _below(row_hash: Hashes, share: float) -> NDArray[np.bool_]:

@@ -66,16 +66,19 @@ def score(
     detector: Detector,
     settings: EngineSettings,
     X: Floats,
-    scorable: Bools,
+    scorable: Bools | None,
     learnt: Bools,
     rows: slice,
     out: Output,
 ) -> Floats:
-    """Score those of the rows X (n, d) that hold anything into `out[rows]`; return what missing cells corrected."""
+    """Score those of the rows X (n, d) that hold anything into `out[rows]`; return what missing cells corrected.
+
+    `scorable` (n,) says which they are; None where no cell is missing.
+    """
     calibration = state.calibration
     log_density, correction = _log_density(state, detector, settings, X, scorable)
     p = calibration.p_values(log_density)
-    if not scorable.all():
+    if scorable is not None:
         p[~scorable] = np.nan
     out.log_density[rows] = log_density
     out.p_value[rows] = p
@@ -84,7 +87,7 @@ def score(
     bound = settings.log_density_below
     out.threshold[rows] = calibration.threshold(settings.target_rate) if bound is None else bound
     out.version[rows] = detector.version
-    out.status[rows] = np.where(scorable, SCORED, MISSING)
+    out.status[rows] = SCORED if scorable is None else np.where(scorable, SCORED, MISSING)
     return correction
 
 
@@ -101,10 +104,10 @@ def _flags(state: State, settings: EngineSettings, log_density: Floats, p: Float
 
 
 def _log_density(
-    state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools
+    state: State, detector: Detector, settings: EngineSettings, X: Floats, scorable: Bools | None
 ) -> tuple[Floats, Floats]:
     """Return comparable log-densities (n,), NaN where nothing can be scored, and what missing cells corrected."""
-    if scorable.all() and not any_missing(X):
+    if scorable is None or not any_missing(X):
         return detector.log_density(X), np.zeros(len(X))
     log_density = np.full(len(X), np.nan)
     log_density[scorable] = detector.log_density(X[scorable])

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from streamgmm.telemetry.catalogue import OTHER, PREFIX
+from streamgmm.telemetry.histogram_kernels import count_up_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 class Histogram:
-    """Counts per bucket, fed with arrays: one search a batch instead of one call a record (200 times cheaper)."""
+    """Counts per bucket, fed with arrays: one pass a batch instead of one call a record (200 times cheaper)."""
 
     def __init__(self, bounds: Iterable[float]) -> None:
         self.bounds: Floats = np.unique(np.fromiter(bounds, dtype=np.float64))
@@ -38,14 +39,9 @@ class Histogram:
 
     def observe(self, values: Floats) -> None:
         """Count values (n,), NaN aside; a value equal to a bound belongs below it, as Prometheus wants."""
-        # Sorting the values and searching the few bounds among them costs less than searching each value.
-        values = np.sort(values)
-        values = values[: np.searchsorted(values, np.nan)]
-        below = np.searchsorted(values, self.bounds, side="right")
-        self.counts[:-1] += below
-        self.counts[1:] -= below
-        self.counts[-1] += len(values)
-        self.sum += float(values.sum())
+        below = np.empty_like(self.counts)
+        self.sum += count_up_to(np.ascontiguousarray(values), self.bounds, below)
+        self.counts += np.diff(below, prepend=0)
 
     def observe_one(self, value: float) -> None:
         """Count one value."""

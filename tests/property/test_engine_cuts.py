@@ -34,7 +34,7 @@ SETTINGS = EngineSettings(
     rules={"a": FieldRule("high", 1.0)},
 )
 N = 1500
-HASHES = row_hashes(np.zeros(N, np.uint64), np.arange(N), np.zeros(N, np.int64))
+HASHES = row_hashes(np.zeros(N, np.uint64), np.arange(N), np.arange(N), np.zeros(N, np.int64))
 COLUMNS = ("log_density", "p_value", "score", "is_anomaly", "threshold", "version", "status")
 CLOCKS = ("none", "steady", "fast", "patchy", "wild", "pauses")
 SHIFT = 700

@@ -1,5 +1,6 @@
 """The hook in kafka-python, and its guards."""
 
+import contextlib
 import socket
 import ssl
 from types import SimpleNamespace
@@ -279,11 +280,12 @@ class Tls:
     def __init__(self, *answers):
         self._answers = list(answers)
 
-    def recv(self, _):
+    def recv_into(self, room):
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return answer
+        room[: len(answer)] = answer
+        return len(answer)
 
     def pending(self):
         return len(self._answers[0]) if self._answers and isinstance(self._answers[0], bytes) else 0
@@ -294,6 +296,20 @@ def test_tls_is_read_until_nothing_is_pending(dry):
     assert receive(KafkaSSLTransport, Tls(b"ab", b"c", dry)) == (b"abc", None)
     big = bytes(hook.TURN_SIZE)
     assert receive(KafkaSSLTransport, Tls(big, b"tail", dry)) == (big + b"tail", None)
+
+
+def test_a_turn_ends_however_much_there_is(pair):
+    near, far = pair
+    sent = 0
+    far.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            sent += far.send(bytes(1 << 16))
+    data, _ = receive(KafkaTCPTransport, near)
+    assert len(data) == min(sent, hook.TURN_SIZE + hook.SLACK)
+    endless = Tls(*[bytes(hook.TURN_SIZE // 4)] * 9)
+    endless.pending = lambda: 0
+    assert len(receive(KafkaSSLTransport, endless)[0]) == hook.TURN_SIZE
 
 
 def test_tls_that_fails_or_ends_says_so():

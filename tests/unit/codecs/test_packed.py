@@ -65,6 +65,15 @@ def test_nan_is_missing(name):
     ] == ["schema"]
 
 
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 200])
+def test_rows_without_a_missing_value_are_known_as_complete(name, rows, rng):
+    X = rng.normal(size=(rows, 2))
+    assert build(name).decode(record_batch([pack(name, [row]) for row in X.tolist()])).complete
+    X[rows // 2, 1] = np.nan
+    decoded = build(name, max_missing=0.5).decode(record_batch([pack(name, [row]) for row in X.tolist()]))
+    assert (len(decoded), decoded.complete) == (rows, False)
+
+
 def test_wrong_lengths_say_so_and_guess_the_framing(name):
     records = [b"", b"1", b'{"a": 1}1', b"\0\0\0\0\1xx", pack(name, [[1, 2]])[:-1]]
     decoded = build(name).decode(record_batch(records))

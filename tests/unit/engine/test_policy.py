@@ -19,7 +19,7 @@ from streamgmm.refit.job import MemberSettings
 from streamgmm.refit.runners import InlineRunner
 
 N = 20_000
-HASHES = row_hashes(np.zeros(N, np.uint64), np.arange(N), np.zeros(N, np.int64))
+HASHES = row_hashes(np.zeros(N, np.uint64), np.arange(N), np.arange(N), np.zeros(N, np.int64))
 MEMBER = MemberSettings(n_components=2, window=2000, refresh_every=50, refit_every=500)
 
 

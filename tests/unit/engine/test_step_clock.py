@@ -23,7 +23,7 @@ def engine(settings=SETTINGS):
 
 def feed(e, t, rng):
     n, seen = len(t), e.state.rows_seen
-    hashes = row_hashes(np.zeros(n, np.uint64), np.arange(seen, seen + n), np.zeros(n, np.int64))
+    hashes = row_hashes(np.zeros(n, np.uint64), np.arange(seen, seen + n), np.arange(n), np.zeros(n, np.int64))
     for _ in drive(e, rng.normal(size=(n, 1)), t, hashes):
         pass
 

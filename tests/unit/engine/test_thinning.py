@@ -8,7 +8,25 @@ from streamgmm.engine.thinning import Tally, Thinning, elapsed, row_hashes, stre
 
 def hashes(n, name="topic/0"):
     streams = np.full(n, stream_hash(name), dtype=np.uint64)
-    return row_hashes(streams, np.arange(n), np.zeros(n, dtype=np.int64))
+    return row_hashes(streams, np.arange(n), np.arange(n), np.zeros(n, dtype=np.int64))
+
+
+def naive_split_mix(h):
+    h = (h + 0x9E3779B97F4A7C15) % 2**64
+    h = (h ^ h >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    h = (h ^ h >> 27) * 0x94D049BB133111EB % 2**64
+    return h ^ h >> 31
+
+
+def test_hashes_are_those_of_whole_numbers_taken_modulo_2_to_the_64():
+    rng = np.random.default_rng(0)
+    stream, offset = rng.integers(2**63, size=7).astype(np.uint64), rng.integers(2**62, size=7)
+    record, row = np.sort(rng.integers(7, size=50)), rng.integers(1000, size=50)
+    expected = [
+        naive_split_mix(int(stream[i]) ^ naive_split_mix(int(offset[i]) ^ naive_split_mix(int(j))))
+        for i, j in zip(record, row, strict=True)
+    ]
+    assert row_hashes(stream, offset, record, row).tolist() == expected
 
 
 @pytest.mark.parametrize("share", [0.9, 0.1, 0.001])
@@ -24,7 +42,8 @@ def test_rows_of_the_window_are_among_those_of_the_calibration():
 
 def test_hashes_tell_streams_offsets_and_rows_apart():
     one, other = hashes(1000), hashes(1000, "topic/1")
-    rows = row_hashes(np.full(1000, stream_hash("topic/0"), np.uint64), np.zeros(1000, np.int64), np.arange(1000))
+    stream = np.array([stream_hash("topic/0")], np.uint64)
+    rows = row_hashes(stream, np.zeros(1, np.int64), np.zeros(1000, np.int64), np.arange(1000))
     assert len(set(one) | set(other) | set(rows)) == 3000 - 1  # offset 0, row 0 is in two of them
 
 
