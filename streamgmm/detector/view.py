@@ -74,13 +74,7 @@ class View:
 
     def encode(self, X: Floats) -> Floats:
         """Replace category codes by their surprise; numbers stay as they are."""
-        categories = [table for table in self.counted if not table.numeric]
-        if not categories:
-            return X
-        encoded = X.copy()
-        for table in categories:
-            encoded[:, table.column] = table.encode(X[:, table.column])
-        return encoded
+        return _encoded(X, self.counted)
 
     @classmethod
     def fit(
@@ -101,11 +95,9 @@ class View:
         rows after it has left the window (`test_one_wild_reading_is_forgotten_with_its_window`).
         """
         counted = tuple(Table.of_categories(j, X[:, j]) for j in category_columns)
-        d = X.shape[1]
-        blank = cls(np.zeros(d), np.ones(d), np.zeros(d), clip, counted)
-        encoded = blank.encode(X)
-        location, spread, low, high = (np.empty(d) for _ in range(4))
-        column_kernels.moments(np.ascontiguousarray(encoded), location, spread, low, high)
+        encoded = np.ascontiguousarray(_encoded(X, counted))
+        location, spread, low, high = np.empty((4, X.shape[1]))
+        column_kernels.moments(encoded, location, spread, low, high)
         if robust:
             location, spread = _by_quantiles(encoded, spread)
             remembered = spread if previous is None else np.maximum(FORGETTING * previous.remembered, spread)
@@ -125,6 +117,8 @@ class View:
         A sensor that is silent for a window must not come back to a scale of nothing
         (`test_a_column_that_falls_silent_keeps_its_scale`).
         """
+        if len(X) and not np.isnan(X[-1]).any():
+            return self  # the newest row alone shows it: this is the usual case, and X is large
         silent = np.asarray(np.isnan(X).all(axis=0))
         if not silent.any():
             return self
@@ -148,6 +142,8 @@ class View:
         """
         known = self.remembered
         tame = (known > 0.0) & (np.maximum(high - self.location, self.location - low) <= self.clip * known)
+        if tame.all():
+            return np.maximum(FORGETTING * known, spread)
         remembered = np.where(tame, np.maximum(FORGETTING * known, spread), FORGETTING * known)
         for j in np.flatnonzero(~tame & ~(spread <= remembered)):
             remembered[j] = max(remembered[j], self._usual(int(j), encoded[:, j]))
@@ -180,6 +176,17 @@ class View:
         """Rebuild what `to_arrays` gave."""
         counted = tables.from_arrays(arrays)
         return cls(arrays["location"], arrays["scale"], arrays["remembered"], float(arrays["clip"]), counted)
+
+
+def _encoded(X: Floats, tables: tuple[Table, ...]) -> Floats:
+    """Return columns (n, d) with the codes of categories replaced by their surprise; X itself where there are none."""
+    categories = [table for table in tables if not table.numeric]
+    if not categories:
+        return X
+    encoded = X.copy()
+    for table in categories:
+        encoded[:, table.column] = table.encode(X[:, table.column])
+    return encoded
 
 
 def _by_quantiles(X: Floats, deviation: Floats) -> tuple[Floats, Floats]:

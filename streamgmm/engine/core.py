@@ -7,6 +7,7 @@ rows arrive. A promotion interrupts `step`: the caller makes everything before i
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,9 +34,12 @@ from streamgmm.errors import DetectorError
 from streamgmm.records import DRIFT_DETECTORS, EngineStatus, Event, MemberStatus, ScoredBatch, Version
 from streamgmm.refit.fitting import REFRESH_PASSES, gate, warm
 from streamgmm.refit.job import Candidate, Failure, Job
+from streamgmm.refit.shared import Shared
 from streamgmm.refit.verdict import judge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from streamgmm.engine.pace import Pace
@@ -217,8 +221,9 @@ class Engine:
         members = cut(state, self.settings)
         fields = {"evidence": evidence, "rows": since, "kept": len(state.window)}
         self._event("drift", {"detector": DRIFT_DETECTORS[0]}, **fields)
+        rows, shared = cache(state.window.rows), Shared()
         for i in members:
-            self._move_on(i, CUT_PASSES)
+            self._move_on(i, CUT_PASSES, rows, shared)
             state.clocks[i] = MemberClock(refit_at=state.window.newest())
 
     # ── refresh and refit ────────────────────────────────────────────────────────────────────────────────────────
@@ -230,18 +235,19 @@ class Engine:
         if state.detector is None or not due or not self._pace.allows():
             return
         self._stretch = max(state.clocks[i].since_refresh / self.settings.members[i].refresh_every for i in due)
+        rows, shared = cache(state.window.rows), Shared()
         for i in due:
             state.clocks[i].since_refresh = 0
-            self._move_on(i, REFRESH_PASSES)
+            self._move_on(i, REFRESH_PASSES, rows, shared)
 
-    def _move_on(self, i: int, passes: int) -> None:
+    def _move_on(self, i: int, passes: int, rows: Callable[[int], Floats], shared: Shared) -> None:
         """Take one member a few EM passes on, over its window; one that fails the numeric checks stays as it is."""
         state, settings = self.state, self.settings.members[i]
         if state.detector is None:
             return
-        X, newest = state.window.rows(settings.window), state.window.newest()
+        X, newest = rows(settings.window), state.window.newest()
         try:
-            member = warm(state.detector.members[i], X, newest, settings, passes)
+            member = warm(state.detector.members[i], X, newest, settings, passes, shared=shared)
             problem = str(gate(member) or "")
         except DetectorError as error:
             problem = str(error)

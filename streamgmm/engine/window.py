@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,21 +17,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows (n, d) and their event times (n,), which nobody writes to any more."""
+    """Rows (n, d) and their event times (n,), which nobody writes to any more; and the latest of these, NaN if none."""
 
     X: Floats
     t: Floats
+    newest: float
+
+    @classmethod
+    def of(cls, X: Floats, t: Floats) -> Block:
+        """Return rows that nobody writes to as a block."""
+        return cls(X, t, float(np.fmax.reduce(t, initial=np.nan)))
 
     @classmethod
     def seal(cls, X: Floats, t: Floats) -> Block:
         """Copy rows out of whatever buffer they came in and lock them."""
-        block = cls(np.array(X, order="C"), np.array(t))
+        block = cls.of(np.array(X, order="C"), np.array(t))
         block.X.setflags(write=False)
         block.t.setflags(write=False)
         return block
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Window:
     """At most `capacity` rows as a value: adding makes a new one, so a refit can keep the old."""
 
@@ -37,18 +45,22 @@ class Window:
     blocks: tuple[Block, ...] = ()
 
     def __len__(self) -> int:
-        return sum(len(b.t) for b in self.blocks)
+        return self._length
+
+    @cached_property
+    def _length(self) -> int:
+        return sum([len(b.t) for b in self.blocks])
 
     def add(self, block: Block) -> Window:
         """Return the window with a block more, and without the oldest rows beyond the capacity."""
         if not len(block.t):
             return self
         blocks = [*self.blocks, block]
-        excess = sum(len(b.t) for b in blocks) - self.capacity
+        excess = len(self) + len(block.t) - self.capacity
         while excess > 0:
             oldest = blocks.pop(0)
             if len(oldest.t) > excess:
-                blocks.insert(0, Block(oldest.X[excess:], oldest.t[excess:]))
+                blocks.insert(0, Block.of(oldest.X[excess:], oldest.t[excess:]))
             excess -= len(oldest.t)
         return Window(self.capacity, tuple(blocks))
 
@@ -68,12 +80,13 @@ class Window:
         blocks = self.blocks
         if not blocks:
             return np.empty((0, 0))
-        first, rows = 0, len(self)
-        while newest is not None and rows - len(blocks[first].t) >= newest:
-            rows -= len(blocks[first].t)
-            first += 1
-        X = np.concatenate([b.X for b in blocks[first:]])
-        return X if newest is None else np.ascontiguousarray(X[-newest:])
+        if newest is None or newest >= len(self):
+            return np.concatenate([b.X for b in blocks])
+        first, rows = len(blocks), 0
+        while rows < newest:
+            first -= 1
+            rows += len(blocks[first].t)
+        return np.concatenate([blocks[first].X[rows - newest :], *[b.X for b in blocks[first + 1 :]]])
 
     def times(self) -> Floats:
         """Return the event times (n,)."""
@@ -81,7 +94,7 @@ class Window:
 
     def newest(self) -> float:
         """Return the latest event time, NaN where rows have none."""
-        return float(np.fmax.reduce(self.times(), initial=np.nan))
+        return max([b.newest for b in self.blocks if not math.isnan(b.newest)], default=math.nan)
 
     def span(self, newest: int | None = None) -> float:
         """Return the event time between the oldest and the newest of the newest rows, seconds."""

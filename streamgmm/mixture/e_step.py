@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamgmm.errors import DetectorError, FitError
 from streamgmm.mixture import em_kernels, missing
-from streamgmm.mixture.parts import each_part
+from streamgmm.mixture.parts import PART_ROWS, each_part
 from streamgmm.mixture.scoring import as_rows
 from streamgmm.mixture.statistics import SufficientStats
 
@@ -42,6 +43,8 @@ def e_step(
     def of_part(rows: slice) -> tuple[SufficientStats, float]:
         return _e_step(params, X[rows], w[rows] if weighted else w, weighted)
 
+    if len(X) <= PART_ROWS:
+        return _e_step(params, X, w, weighted)
     found = each_part(of_part, len(X), n_threads)
     stats, likelihood = next(found)
     for part, more in found:
@@ -51,7 +54,7 @@ def e_step(
 
 def _e_step(params: MixtureParameters, X: Floats, w: Floats, weighted: bool) -> tuple[SufficientStats, float]:
     stats, likelihood = _MOMENTS[params.covariance_type](params, X, w, weighted)
-    if np.isfinite(likelihood):
+    if math.isfinite(likelihood):
         return stats, likelihood
     return _e_step_not_finite(params, X, w if weighted else np.ones(len(X)))
 
@@ -61,7 +64,7 @@ def _moments_full(params: MixtureParameters, X: Floats, w: Floats, weighted: boo
     weight, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d, d))
     kind, *arrays = params.packed
     likelihood = em_kernels.moments_full(kind, X, w, weighted, *arrays, weight, first, second)
-    return SufficientStats(weight, first, missing.mirrored(second), params.means, "full"), likelihood
+    return SufficientStats(weight, first, second, params.means, "full"), likelihood
 
 
 def _moments_tied(params: MixtureParameters, X: Floats, w: Floats, weighted: bool) -> tuple[SufficientStats, float]:

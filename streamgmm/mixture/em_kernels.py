@@ -21,7 +21,7 @@ _1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, :
 def _weigh(lp, block, rows, used, K, weights, start, weighted):
     """Turn lp (K, block) into responsibilities times weights, zero beyond the rows; return Σ weight · log p(x)."""
     sums = splat(0.0)
-    logs = np.empty(WIDTH)
+    logs = simd.scratch(WIDTH)
     for c in range(0, used, WIDTH):
         m = greatest(lp, block, c, K)
         s = splat(0.0)
@@ -125,15 +125,15 @@ def _first_full(lp, o, delta, scaled, block, used, d, first):
 def moments_full(kind, X, weights, weighted, means, factors, constants, weight, first, second):
     """One E-step and its statistics about the current means, full covariances; return Σ weight · log p(x) or NaN.
 
-    Adds to weight (K,), first (K, d) and the lower triangle of second (K, d, d).
+    Adds to weight (K,), first (K, d) and second (K, d, d), which is symmetric.
     """
     n, d = X.shape
     K, block = constants.size, block_size(d)
     xt, delta, scaled, lp = (
-        np.zeros(d * block),
-        np.empty(d * block),
-        np.empty(d * block),
-        np.empty(K * block),
+        simd.zeros(d * block),
+        simd.scratch(d * block),
+        simd.scratch(d * block),
+        simd.scratch(K * block),
     )
     likelihood = 0.0
     for start in range(0, n, block):
@@ -148,6 +148,10 @@ def moments_full(kind, X, weights, weighted, means, factors, constants, weight, 
             subtract(xt, block, used, d, means, k * d, delta)
             _first_full(lp, o, delta, scaled, block, used, d, first[k])
             _outer(scaled, delta, block, used, d, second[k])
+    for k in range(K):
+        for i in range(d):
+            for j in range(i):
+                second[k, j, i] = second[k, i, j]
     return likelihood
 
 
@@ -156,7 +160,7 @@ def moments_axes(kind, X, weights, weighted, means, factors, constants, weight, 
     """As `moments_full` for diag and spherical: second (K, d) = Σ r (x − μ)² per feature."""
     n, d = X.shape
     K, block = constants.size, block_size(d)
-    xt, lp, unused = np.zeros(d * block), np.empty(K * block), np.empty(0)
+    xt, lp, unused = simd.zeros(d * block), simd.scratch(K * block), np.empty(0)
     likelihood = 0.0
     for start in range(0, n, block):
         rows = min(block, n - start)
@@ -193,8 +197,8 @@ def moments_tied(kind, X, weights, weighted, means, factors, constants, weight, 
     """
     n, d = X.shape
     K, block = constants.size, block_size(d)
-    xt, delta, z, lp = np.zeros(d * block), np.empty(d * block), np.empty(d * block), np.empty(K * block)
-    mean, scaled, weighted_lp = np.empty(d * block), np.empty(d * block), np.empty(K * block)
+    xt, delta, z, lp = simd.zeros(d * block), simd.scratch(d * block), simd.scratch(d * block), simd.scratch(K * block)
+    mean, scaled, weighted_lp = simd.scratch(d * block), simd.scratch(d * block), simd.scratch(K * block)
     row_weights = np.ones(block)
     likelihood = 0.0
     for start in range(0, n, block):

@@ -12,7 +12,7 @@ from numba.core import types
 
 from streamgmm.mixture.simd_kernels import kernel
 
-_2D, _3D = types.float64[:, ::1], types.float64[:, :, ::1]
+_1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 
 
 @kernel(types.void(_3D, _2D))
@@ -31,6 +31,17 @@ def pack_rows(U, out):
             for i in range(j + 1):
                 out[k, o] = U[k, i, j]
                 o += 1
+
+
+@kernel(types.void(_1D, _3D, _1D, _1D))
+def pack_full(weights, U, factors, constants):
+    """Pack upper factors (K, d, d), and write log weight plus log of the density at the mean."""
+    K, d, _ = U.shape
+    pack_rows(U, factors.reshape((K, factors.size // K)))
+    for k in range(K):
+        constants[k] = math.log(weights[k]) - 0.5 * d * math.log(2.0 * math.pi)
+        for i in range(d):
+            constants[k] += math.log(U[k, i, i])
 
 
 @kernel(types.intp(_3D, _3D, _2D))

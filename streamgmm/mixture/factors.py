@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.intp]
+    # One or many.
+    Size = TypeVar("Size", int, Ints)
 
 
 def factors_of_precisions(precisions: Floats, covariance_type: str) -> tuple[Floats, Floats]:
@@ -70,15 +72,16 @@ def matrix_lanes(matrices: Floats) -> Floats:
     return lanes(matrices.reshape(len(matrices), -1), np.eye(matrices.shape[1]).ravel())
 
 
-def packed_size(d: Ints) -> Ints:
+def packed_size(d: Size) -> Size:
     """Return how many numbers each packed triangle of d rows has."""
     whole, rest = d // 4, d % 4
-    return np.asarray(8 * whole * (whole + 1) + rest * 4 * whole + rest * (rest + 1) // 2)
+    size: Size = 8 * whole * (whole + 1) + rest * 4 * whole + rest * (rest + 1) // 2
+    return size
 
 
 def pack(U: Floats) -> Floats:
     """Return upper factors (n_components, d, d) as `kernels.triangular_tile` reads them, flat."""
     K, d, _ = U.shape
-    out = np.empty((K, int(packed_size(np.array(d)))))
+    out = np.empty((K, packed_size(d)))
     factor_kernels.pack_rows(np.ascontiguousarray(U), out)
     return out.ravel()

@@ -228,8 +228,8 @@ def score(kind, X, means, factors, constants, out):
     """
     n, d = X.shape
     K, block = constants.size, block_size(d)
-    xt, delta, z = np.zeros(d * block), np.empty(d * block), np.empty(d * block)
-    lp, logs = np.empty(K * block), np.empty(block)
+    xt, delta, z = simd.zeros(d * block), simd.scratch(d * block), simd.scratch(d * block)
+    lp, logs = simd.scratch(K * block), simd.scratch(block)
     check, masked, halves = 0.0, False, delta
     for start in range(0, n, block):
         rows = min(block, n - start)
@@ -256,7 +256,7 @@ def joint(kind, X, means, factors, constants, out):
     """Write log weight + log density (n, K); return as `score` does, but rows of full and tied are not to be used."""
     n, d = X.shape
     K, block = constants.size, block_size(d)
-    xt, delta, z, lp = np.zeros(d * block), np.empty(d * block), np.empty(d * block), np.empty(K * block)
+    xt, delta, z, lp = simd.zeros(d * block), simd.scratch(d * block), simd.scratch(d * block), simd.scratch(K * block)
     check, masked, halves = 0.0, False, delta
     for start in range(0, n, block):
         rows = min(block, n - start)

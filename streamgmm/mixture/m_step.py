@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.mixture import factor_kernels
+from streamgmm.mixture import factor_kernels, m_step_kernels
 from streamgmm.mixture.factors import not_positive_definite, precision_factors
 from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.protection import Protection, Repair
@@ -41,17 +42,14 @@ def repaired_m_step(
     """Return what `m_step` does, and what protection did."""
     # As scikit-learn does: no division by zero where a component has no rows left.
     weight = stats.weight + 10.0 * np.finfo(np.float64).eps
-    means = stats.centre + stats.first / weight[:, None]
-    d = means.shape[1]
-    scatter = stats.scatter(weight) / (d if covariance_type == "spherical" else 1)
-    covariances = _COVARIANCES[covariance_type](scatter, weight, protection.shrinkage * d)
+    maximise = _full if covariance_type == "full" else _fewer
+    means, covariances, finite = maximise(stats, weight, protection)
     weights = (weight + 1.0) / (weight.sum() + len(weight)) if protection.shrinkage > 0.0 else weight
-    covariances = _add_to_diagonal(covariances, covariance_type, np.full(d, protection.reg_covar))
     repairs: list[Repair] = []
     if protection.floor > 0.0:
         lifted, covariances = _lift(stats, weight, means, covariances, protection.floor)
         repairs = [Repair("floored", int(k), n_iter) for k in lifted]
-    if not (np.isfinite(covariances).all() and np.isfinite(means).all()):
+    if not finite:
         raise not_positive_definite(int(np.argmin(weight)))
     # Checked just now: the constructor that checks would take longer than a pass over a hundred rows.
     factors = precision_factors(covariances, covariance_type)
@@ -59,11 +57,25 @@ def repaired_m_step(
     return MixtureParameters(weights / weights.sum(), means, covariances, kind, factors), repairs
 
 
-def _full(scatter: Floats, weight: Floats, force: float) -> Floats:
-    if force == 0.0:
-        return np.asarray(scatter / weight[:, None, None])
-    pooled = _tied(scatter.sum(axis=0), weight, force)
-    return np.asarray((scatter + force * pooled) / (weight[:, None, None] + force))
+def _full(stats: SufficientStats, weight: Floats, protection: Protection) -> tuple[Floats, Floats, bool]:
+    """Return means, covariances, and whether all of these are finite."""
+    K, d = stats.first.shape
+    means, covariances = np.empty((K, d)), np.empty((K, d, d))
+    force = protection.shrinkage * d
+    check = m_step_kernels.full_covariances(
+        weight, stats.first, stats.second, stats.centre, force, protection.reg_covar, means, covariances
+    )
+    return means, covariances, not math.isnan(check)
+
+
+def _fewer(stats: SufficientStats, weight: Floats, protection: Protection) -> tuple[Floats, Floats, bool]:
+    """Return what `_full` does, of the types with fewer numbers."""
+    means = stats.centre + stats.first / weight[:, None]
+    kind, d = stats.covariance_type, means.shape[1]
+    scatter = stats.scatter(weight) / (d if kind == "spherical" else 1)
+    covariances = _COVARIANCES[kind](scatter, weight, protection.shrinkage * d)
+    covariances = _add_to_diagonal(covariances, kind, np.full(d, protection.reg_covar))
+    return means, covariances, bool(np.isfinite(covariances).all() and np.isfinite(means).all())
 
 
 def _tied(scatter: Floats, weight: Floats, force: float) -> Floats:
@@ -84,7 +96,6 @@ def _spherical(scatter: Floats, weight: Floats, force: float) -> Floats:
 
 
 _COVARIANCES: dict[str, Callable[[Floats, Floats, float], Floats]] = {
-    "full": _full,
     "tied": _tied,
     "diag": _diag,
     "spherical": _spherical,
@@ -92,8 +103,8 @@ _COVARIANCES: dict[str, Callable[[Floats, Floats, float], Floats]] = {
 
 
 def _add_to_diagonal(covariances: Floats, covariance_type: str, variances: Floats) -> Floats:
-    """Add variances (n_features,) to covariances of any type."""
-    if covariance_type in {"full", "tied"}:
+    """Add variances (n_features,) to covariances that components share, diag or spherical ones."""
+    if covariance_type == "tied":
         return np.asarray(covariances + np.diag(variances))
     return np.asarray(covariances + (variances if covariance_type == "diag" else variances.mean()))
 

@@ -53,7 +53,7 @@ def score(X, means, precisions, constants, out):
     """
     n, d = X.shape
     K, block = means.shape[1], block_size(d)
-    xt, logs, lp = np.empty(d * block), np.empty(block), np.empty(K * WIDTH)
+    xt, logs, lp = simd.scratch(d * block), simd.scratch(block), simd.scratch(K * WIDTH)
     for start in range(0, n, block):
         rows = min(block, n - start)
         _columns(X, start, rows, d, block, xt)
@@ -82,7 +82,7 @@ def score_each(X, means, precisions, constants, out):
     """Write log p(x_j) of every cell (n, n_features), 0 where it is missing."""
     n, d = X.shape
     K, block = means.shape[1], block_size(d)
-    xt, logs, lp = np.empty(d * block), np.empty(WIDTH), np.empty(K * WIDTH)
+    xt, logs, lp = simd.scratch(d * block), simd.scratch(WIDTH), simd.scratch(K * WIDTH)
     for start in range(0, n, block):
         rows = min(block, n - start)
         _columns(X, start, rows, d, block, xt)
@@ -104,8 +104,8 @@ def moments(X, means, precisions, constants, weight, first, second):
     """Add the E-step's statistics about the means, each (n_features, n_components); return Σ log p(x)."""
     n, d = X.shape
     K, block = means.shape[1], block_size(d)
-    xt, lp, scale = np.empty(d * block), np.empty(K * block), np.empty(block)
-    tops, products = np.empty(block), np.empty(block)
+    xt, lp, scale = simd.scratch(d * block), simd.scratch(K * block), simd.scratch(block)
+    tops, products = simd.scratch(block), simd.scratch(block)
     likelihood = splat(0.0)
     for start in range(0, n, block):
         rows = min(block, n - start)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 
 from streamgmm.errors import DetectorError
-from streamgmm.mixture import kernels
-from streamgmm.mixture.factors import lanes, matrix_lanes, pack, precision_factors
+from streamgmm.mixture import factor_kernels, kernels, m_step_kernels
+from streamgmm.mixture.factors import lanes, matrix_lanes, pack, packed_size, precision_factors
 from streamgmm.mixture.simd_kernels import WIDTH
 
 if TYPE_CHECKING:
@@ -133,7 +133,20 @@ class MixtureParameters:
     @cached_property
     def log_normalizers(self) -> Floats:
         """Log weight plus log of the density at the mean, (n_components,), nats."""
+        if self.covariance_type == "full":
+            return self.packed.constants
         return self.log_weights + self.log_determinants - 0.5 * self.n_features * LOG_2PI
+
+    def moved(self, ratio: Floats, shift: Floats) -> MixtureParameters:
+        """Return the same (full) of ratio · x + shift (each (n_features,))."""
+        found = np.empty_like(self.means), np.empty_like(self.covariances), np.empty_like(self.precisions_cholesky)
+        m_step_kernels.move_full(self.means, self.covariances, self.precisions_cholesky, ratio, shift, *found)
+        means, covariances, factors = found
+        return MixtureParameters(self.weights, means, covariances, "full", factors)
+
+    def condition_bound(self) -> float:
+        """Return a bound (full) on all condition numbers that needs no eigenvalues: |Σ|·|Σ⁻¹| in Frobenius' norm."""
+        return float(m_step_kernels.condition_bound(self.covariances, self.precisions_cholesky))
 
     def condition_numbers(self) -> Floats:
         """Condition number of each component's covariance, (n_components,)."""
@@ -186,8 +199,10 @@ class MixtureParameters:
         """Everything as flat arrays for the kernels."""
         U, means = self.precisions_cholesky, self.means
         if self.covariance_type == "full":
-            factors = pack(U)
-        elif self.covariance_type == "tied":
+            factors, constants = np.empty(len(U) * packed_size(len(means[0]))), np.empty(len(U))
+            factor_kernels.pack_full(self.weights, U, factors, constants)
+            return Packed(kernels.FULL, means.ravel(), factors, constants)
+        if self.covariance_type == "tied":
             centre = self.weights @ means
             projected = np.einsum("kd,de->ke", means - centre, U)
             factors = np.concatenate([pack(U[None]), projected.ravel(), centre])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -46,7 +47,7 @@ class Protection:
     def __post_init__(self) -> None:
         for name in ("reg_covar", "shrinkage", "floor"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0.0):
+            if not (math.isfinite(value) and value >= 0.0):
                 raise DetectorError(f"{name} must be a number ≥ 0, got {value}")
 
 

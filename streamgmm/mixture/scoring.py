@@ -9,7 +9,7 @@ import numpy as np
 
 from streamgmm.errors import DetectorError
 from streamgmm.mixture import few_kernels, kernels, missing
-from streamgmm.mixture.parts import each_part, over_parts
+from streamgmm.mixture.parts import PART_ROWS, each_part, over_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,8 +37,13 @@ def log_density(params: MixtureParameters, X: Floats, *, invariant: bool = False
         _score_few(params, X, out)
         return out
     packed = params.packed
-    checks = each_part(lambda rows: kernels.score(packed.kind, X[rows], *packed[1:], out[rows]), len(X), n_threads)
-    if any(map(math.isnan, list(checks))):
+
+    def of_part(rows: slice) -> float:
+        return float(kernels.score(packed.kind, X[rows], *packed[1:], out[rows]))
+
+    whole = len(X) <= PART_ROWS
+    checks = [of_part(slice(None))] if whole else list(each_part(of_part, len(X), n_threads))
+    if any(map(math.isnan, checks)):
         # Blocks with a row that is not finite were left out.
         left = np.flatnonzero(np.isnan(out))
         missing.log_density(params, X, left, out, invariant=invariant, n_threads=n_threads)

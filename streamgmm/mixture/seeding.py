@@ -55,11 +55,12 @@ def cheap_start(
         raise DetectorError(f"init must be k-means++ or random, got {init!r}")
     X, weights = _subsample(X, n_components, rng, sample_weight)
     filled, scaled = standardised(X)
+    mass = np.ones(len(X)) if weights is None else weights
     best: Fit | None = None
     failure: FitError | None = None
     for _ in range(STARTS if n_components > 1 else 1):
-        labels = seed(scaled, n_components, rng, np.ones(len(X)) if weights is None else weights)
-        stats = moments(filled, one_hot(labels, n_components), covariance_type, weights)
+        labels = seed(scaled, n_components, rng, mass)
+        stats = moments_of_labels(filled, labels, n_components, covariance_type, mass)
         try:
             short = judge(stats, covariance_type, X, weights)
         except FitError as error:
@@ -93,7 +94,7 @@ def kmeans_plusplus(X: Floats, n_clusters: int, rng: np.random.Generator, weight
     nearest, scratch = np.empty(n), np.empty(n)
     seeding_kernels.nearer(X, chosen[0], np.full(n, np.inf), weights, nearest)
     for _ in range(1, n_clusters):
-        limit = np.quantile(nearest, clip) if clip < 1.0 else np.inf
+        limit = quantile(nearest, clip) if clip < 1.0 else np.inf
         cumulated = np.cumsum(weights * np.minimum(nearest, limit if limit > 0.0 else np.inf))
         if not cumulated[-1] > 0.0:
             chosen.append(int(rng.integers(n)))
@@ -104,6 +105,15 @@ def kmeans_plusplus(X: Floats, n_clusters: int, rng: np.random.Generator, weight
         chosen.append(int(candidates[int(np.argmin(potentials))]))
         seeding_kernels.nearer(X, chosen[-1], nearest, weights, nearest)
     return np.array(chosen, dtype=np.intp)
+
+
+def quantile(values: Floats, level: float) -> float:
+    """Return what numpy's does of finite values (n,), without its checks: they would take longer than the rest."""
+    at, part = divmod(level * (len(values) - 1), 1.0)
+    low = int(at)
+    high = min(low + 1, len(values) - 1)
+    two = np.partition(values, (low, high))[[low, high]]
+    return float(two[0] + part * (two[1] - two[0]))
 
 
 def kmeans(X: Floats, centres: Floats, weights: Floats, max_iter: int) -> Ints:
@@ -118,6 +128,18 @@ def kmeans(X: Floats, centres: Floats, weights: Floats, max_iter: int) -> Ints:
 def one_hot(labels: Ints, n_components: int) -> Floats:
     """Return certain responsibilities (n, n_components) from labels."""
     return np.asarray(labels[:, None] == np.arange(n_components), dtype=np.float64)
+
+
+def moments_of_labels(
+    X: Floats, labels: Ints, n_components: int, covariance_type: str, weights: Floats
+) -> SufficientStats:
+    """Return what `moments` does of certain responsibilities."""
+    if covariance_type != "full":
+        return moments(X, one_hot(labels, n_components), covariance_type, weights)
+    K, d = n_components, X.shape[1]
+    mass, centre, first, second = np.zeros(K), np.zeros((K, d)), np.zeros((K, d)), np.zeros((K, d, d))
+    seeding_kernels.moments_of_labels(X, labels, weights, mass, centre, first, second)
+    return SufficientStats(mass, first, missing.mirrored(second), centre, "full")
 
 
 def moments(

@@ -11,7 +11,6 @@ import numpy as np
 
 from streamgmm.detector.member import Member
 from streamgmm.detector.mixtures import blank, component_weights, numbers
-from streamgmm.detector.view import View
 from streamgmm.errors import FitError
 from streamgmm.mixture import em, marginals
 from streamgmm.mixture.em import Fit, Protection, fit
@@ -20,11 +19,13 @@ from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.selection import select
 from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
 from streamgmm.refit.reduction import Reduction
+from streamgmm.refit.shared import Shared
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamgmm.detector.mixtures import Mixture
+    from streamgmm.detector.view import View
 
     Floats = NDArray[np.float64]
 
@@ -74,7 +75,7 @@ def run(job: Job, now: Clock, cancelled: Expired = lambda: False, on_pass: OnPas
 def gate(member: Member) -> RefusalReason | None:
     """Return why a fitted member may not serve, by its numbers alone."""
     p = member.mixture
-    if not all(np.isfinite(a).all() for a in numbers(p)):
+    if not all(_finite(a) for a in numbers(p)):
         return "non_finite"
     if (component_weights(p) < MIN_WEIGHT).any():
         return "dead_component"
@@ -87,10 +88,12 @@ def well_conditioned(mixture: Mixture) -> bool:
     """Return whether even a bound that needs no eigenvalues says so: |Σ|·|Σ⁻¹| in the norm of Frobenius."""
     if isinstance(mixture, Marginals) or mixture.covariance_type != "full":
         return False
-    c = mixture.covariances.reshape(mixture.n_components, -1)
-    u = mixture.precisions_cholesky.reshape(mixture.n_components, -1)
-    size, inverse = np.sqrt(np.einsum("ki,ki->k", c, c)), np.einsum("ki,ki->k", u, u)
-    return bool((size * inverse <= MAX_CONDITION).all())
+    return mixture.condition_bound() <= MAX_CONDITION
+
+
+def _finite(a: Floats) -> bool:
+    # A sum is half the price, and finite where all is well; it may overflow where all is well, too.
+    return math.isfinite(np.add.reduce(a, axis=None)) or bool(np.isfinite(a).all())
 
 
 def warm(
@@ -101,10 +104,12 @@ def warm(
     passes: int,
     expired: Expired | None = None,
     on_pass: OnPass | None = None,
+    shared: Shared | None = None,
 ) -> Member:
     """Move a member on: refit its view, carry its mixture over to it, and take a few EM passes."""
-    view = _view(X, settings, member.view)
-    z = view.apply(X, blank(member.mixture))
+    shared = shared or Shared()
+    view = shared.view(X, settings, member.view)
+    z = shared.features(X, view, blank(member.mixture))
     mixture: Mixture
     if isinstance(member.mixture, Marginals):
         alone = _restart(member.mixture.moved(*between(member.view, view)), z, _changed(member.view, view))
@@ -130,7 +135,7 @@ def cold(
     on_pass: OnPass | None = None,
 ) -> Member:
     """Fit a member from nothing: k-means++ starts (quantiles for marginals), then EM."""
-    view = _view(X, settings, previous)
+    view = Shared().view(X, settings, previous)
     if settings.kind == "marginals":
         z = view.apply(X, math.nan)
         start = marginals.start(z, settings.n_components)
@@ -194,11 +199,6 @@ def _mixture(
     return em.run(choice.parameters, z, COLD_PASSES, 1e-4, guard, deadline=expired, on_pass=on_pass)
 
 
-def _view(X: Floats, settings: MemberSettings, previous: View | None) -> View:
-    few, robust = settings.count_few, settings.scaling == "robust"
-    return View.fit(X, settings.clip, settings.category_columns, previous, count_few=few, robust=robust)
-
-
 def _changed(old: View, new: View) -> NDArray[np.intp]:
     """Return the columns that are counted in one view and not in the other."""
     if not (old.counted or new.counted):
@@ -224,15 +224,11 @@ def protection(settings: MemberSettings) -> Protection:
 def rebase(mixture: MixtureParameters, old: View, new: View) -> MixtureParameters:
     """Express a mixture in another view of the same columns (exact but for clipping, category tables and spheres)."""
     ratio, shift = between(old, new)
-    means = mixture.means * ratio + shift
     kind, covariances = mixture.covariance_type, mixture.covariances
     changed = _changed(old, new)
     if kind == "full" and not len(changed):
-        # A factor of the precision scales by rows: nothing has to be factorised again.
-        factors = mixture.precisions_cholesky / ratio[:, None]
-        return replace(
-            mixture, means=means, covariances=covariances * np.outer(ratio, ratio), precisions_cholesky=factors
-        )
+        return mixture.moved(ratio, shift)
+    means = mixture.means * ratio + shift
     if len(changed):
         means[:, changed] = 0.0
     if kind in {"full", "tied"}:

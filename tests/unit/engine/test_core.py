@@ -119,7 +119,7 @@ def test_a_candidate_that_is_worse_is_refused_by_the_shadow(rng, monkeypatch):
         return replace(candidate, members=(moved,))
 
     # The rows that a candidate has missed would heal it before it is judged.
-    monkeypatch.setattr(core, "warm", lambda member, *_: member)
+    monkeypatch.setattr(core, "warm", lambda member, *_, **__: member)
     e = engine(Scripted(spoil))
     feed(e, rng.normal(size=(1200, 2)))
     events = e.events()

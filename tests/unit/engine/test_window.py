@@ -49,3 +49,10 @@ def test_newest_rows_and_span():
 def test_steps_that_teach_nothing_leave_no_trace():
     window = Window(10).add(block([1.0]))
     assert window.add(block([])) is window
+
+
+def test_the_newest_time_leaves_with_its_block():
+    window = Window(3).add(block([9.0, np.nan])).add(block([np.nan]))
+    assert window.newest() == 9.0
+    assert np.isnan(window.add(block([np.nan])).newest())
+    assert window.add(block([2.0, 1.0])).newest() == 2.0

@@ -186,3 +186,28 @@ def test_infinity_is_not_learnt(rng):
 def test_more_components_than_rows_is_an_error(rng):
     with pytest.raises(DetectorError, match="5 components"):
         em.fit(rng.normal(size=(4, 2)), 5, "full", rng)
+
+
+@pytest.mark.parametrize(("K", "d", "shrinkage"), [(1, 1, 0.0), (3, 5, 0.7), (9, 16, 2.0)])
+def test_full_covariances_are_those_of_the_formula(rng, K, d, shrinkage):
+    weight, first, centre = rng.uniform(5, 50, K), rng.normal(size=(K, d)), rng.normal(size=(K, d))
+    rows = rng.normal(size=(K, 4 * d, d))
+    second = np.swapaxes(rows, 1, 2) @ rows * weight[:, None, None]
+    found = em.m_step(SufficientStats(weight, first, second, centre, "full"), "full", Protection(1e-3, shrinkage))
+    scatter = second - np.einsum("ki,kj->kij", first, first) / weight[:, None, None]
+    pooled, force = scatter.sum(axis=0), shrinkage * d
+    total = weight.sum()
+    pooled = (pooled + force * np.diag(np.diag(pooled)) / total) / (total + force)
+    expected = (scatter + force * pooled) / (weight[:, None, None] + force) + 1e-3 * np.eye(d)
+    np.testing.assert_allclose(found.covariances, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
+    np.testing.assert_allclose(found.means, centre + first / weight[:, None], rtol=1e-12)
+
+
+@pytest.mark.parametrize("broken", ["first", "second"])
+def test_an_m_step_of_what_is_not_finite_is_refused(broken):
+    stats = SufficientStats(
+        np.full(2, 9.0), np.zeros((2, 3)), np.tile(9.0 * np.eye(3), (2, 1, 1)), np.eye(2, 3), "full"
+    )
+    getattr(stats, broken)[1, 2] = np.inf
+    with pytest.raises(FitError, match="Component"):
+        em.m_step(stats, "full", Protection(1e-3, 1.0))
