@@ -191,6 +191,19 @@ class Ewma(_RecallingFeature):
     """Rows after which a row's weight in the mean has halved."""
 
 
+class Activity(_RecallingFeature):
+    """Two more columns for each: exponentially weighted means of its values and of how much they change a row."""
+
+    type: Literal["activity"]
+    """Kind of feature."""
+    half_life: Float = Field(default=40.0, gt=0, le=1_000_000)
+    """Rows after which a row's weight in both means has halved."""
+
+    def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the columns that come out: all levels, then all activities."""
+        return (*names, *(f"{name}.{suffix}" for suffix in ("level", "activity") for name in self.fields))
+
+
 CalendarParts: TypeAlias = Annotated[tuple[Literal["hour", "weekday"], ...], Field(min_length=1)]
 
 
@@ -227,4 +240,6 @@ class Calendar(Section):
         return (*names, *(f"{part}.{wave}" for part in self.parts for wave in ("sin", "cos")))
 
 
-Feature: TypeAlias = Annotated[Select | Log | Clip | Difference | Lag | Ewma | Calendar, Field(discriminator="type")]
+Feature: TypeAlias = Annotated[
+    Select | Log | Clip | Difference | Lag | Ewma | Activity | Calendar, Field(discriminator="type")
+]

@@ -62,6 +62,14 @@ def whole_number(spec: Mapping[str, Json], option: str, default: int) -> int:
     return value
 
 
+def half_life(spec: Mapping[str, Json], default: float) -> float:
+    """Return the rows after which a row's weight in an exponentially weighted mean has halved."""
+    value = spec.get("half_life", default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+        raise ConfigError(f"half_life must be a number of rows above 0, got {value!r}")
+    return float(value)
+
+
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return a suggestion, or the choice where nothing is close."""
     close = get_close_matches(word, known, n=1)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamgmm.errors import ConfigError
 from streamgmm.features import _options
 from streamgmm.features._slots import grown
 from streamgmm.features.ewma_kernels import deviations
@@ -26,12 +25,10 @@ if TYPE_CHECKING:
 def build(spec: Mapping[str, Json], names: tuple[str, ...]) -> Ewma:
     """Return the feature; options: `half_life` in rows, 100 unless given; `by`, key (unless given) or stream."""
     _options.check_options(spec, ("fields", "half_life", "by"))
-    half_life = spec.get("half_life", 100)
-    if isinstance(half_life, bool) or not isinstance(half_life, int | float) or not 0 < half_life < np.inf:
-        raise ConfigError(f"half_life must be a number of rows above 0, got {half_life!r}")
+    half_life = _options.half_life(spec, 100)
     columns = _options.positions(spec, names)
     added = _options.added(names, columns, "ewma")
-    return Ewma(columns, added, float(half_life), by_key=_options.by_key(spec))
+    return Ewma(columns, added, half_life, by_key=_options.by_key(spec))
 
 
 class Ewma:

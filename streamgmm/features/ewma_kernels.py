@@ -1,4 +1,4 @@
-"""The exponentially weighted mean as a bare loop: its recursion has no exact form in whole-array steps."""
+"""Exponentially weighted means as bare loops: their recursion has no exact form in whole-array steps."""
 
 from __future__ import annotations
 
@@ -36,3 +36,33 @@ def deviations(X, slot, fresh, weight, mean, out):  # type: ignore[no-untyped-de
                 deviation = min(max(x - mean[s, j], -LARGEST), LARGEST)
                 out[i, j] = deviation
                 mean[s, j] += weight * deviation
+
+
+@njit(
+    "void(float64[:, ::1], int64[::1], bool_[::1], float64, float64[:, :, ::1], float64[:, ::1])",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def levels_and_activities(X, slot, fresh, weight, past, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write the weighted means of x and of |change|, this row's included, into out (n, 2 d), all of x first.
+
+    `past` (slots, 3, d) holds the last value known and both means; NaN, overflow and fresh rows as in `deviations`.
+    """
+    d = X.shape[1]
+    for i in range(X.shape[0]):
+        now = past[slot[i]]
+        if fresh[i]:
+            now[:] = np.nan
+        for j in range(d):
+            x = X[i, j]
+            if np.isnan(x):
+                out[i, j] = out[i, d + j] = np.nan
+                continue
+            if np.isnan(now[0, j]):
+                now[1, j], now[2, j] = x, 0.0
+            else:
+                now[1, j] += weight * min(max(x - now[1, j], -LARGEST), LARGEST)
+                now[2, j] += weight * (min(abs(x - now[0, j]), LARGEST) - now[2, j])
+            now[0, j] = x
+            out[i, j], out[i, d + j] = now[1, j], now[2, j]

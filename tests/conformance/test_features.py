@@ -18,6 +18,7 @@ NAMES = ("a", "b", "c")
 # What a member is built from beside its fields; an option stands here only where the member cannot do without. None
 # takes a usual option away.
 RIGS = {
+    "activity": {"half_life": 3},
     "calendar": {"fields": None, "timezone": "Europe/Berlin"},
     "clip": {"min": -1.0, "max": 1.0},
     "difference": {},

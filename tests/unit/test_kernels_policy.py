@@ -110,7 +110,7 @@ def test_a_full_run_compiles_nothing(rng):
     detector = streamgmm.StreamDetector.from_config(
         {
             "codec": {"type": "json", "fields": ["a", "b", "c"]},
-            "features": [{"type": "ewma", "fields": ["a"]}],
+            "features": [{"type": "ewma", "fields": ["a"]}, {"type": "activity", "fields": ["b"]}],
             "model": {"members": {"slow": {"n_components": 2, "refit_every": 400}}},
             "learning": {"min_records": 200},
             "detection": {"target_rate": 0.01},

@@ -22,6 +22,7 @@ FEATURES = {
     "difference": [{"fields": ["c", "a"]}],
     "lag": [{"fields": ["a"]}, {"fields": ["b", "c"], "steps": 3}],
     "ewma": [{"fields": ["b"], "half_life": 10.0}],
+    "activity": [{"fields": ["c", "a"], "half_life": 10.0}],
     "calendar": [{"parts": ["hour"], "timezone": "Europe/Berlin"}, {}],
 }
 

@@ -79,7 +79,7 @@ def test_fewer_keys_after_a_restart_keep_their_state():
 
 @given(keys=KEYS.filter(bool), cut=st.integers(0, 20), data=st.data())
 def test_derived_columns_do_not_depend_on_blocks_or_restarts(keys, cut, data):
-    specs = [{"type": kind, "fields": ["x"]} for kind in ("difference", "lag", "ewma")]
+    specs = [{"type": kind, "fields": ["x"]} for kind in ("difference", "lag", "ewma", "activity")]
     X = np.array(data.draw(st.lists(st.floats(-9, 9), min_size=len(keys), max_size=len(keys))))[:, None]
     whole = Pipeline.build(specs, ["x"], keys=3).apply(X, keys=ByteColumn.from_values(keys))
     first, second = (Pipeline.build(specs, ["x"], keys=3) for _ in range(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -77,14 +78,46 @@ def test_a_half_life_is_one():
     assert out[-1, 2] == pytest.approx(0.5)
 
 
-def test_ewma_survives_what_overflows():
+def test_activity_tells_level_and_movement():
+    rows = [[4, 0], [8, 0], [NAN, 0], [7, 0], [7, 0]]
+    names, out = apply({"type": "activity", "fields": ["a", "b"], "half_life": 1}, rows)
+    assert names[2:] == ("a.level", "b.level", "a.activity", "b.activity")
+    np.testing.assert_allclose(out[:, 2], [4, 6, NAN, 6.5, 6.75])
+    np.testing.assert_allclose(out[:, 4], [0, 2, NAN, 1.5, 0.75])
+    assert (out[:, [3, 5]] == 0).all()
+
+
+def test_activity_is_as_in_the_slow_twin(rng):
+    X = rng.normal(size=(200, 2))
+    X[rng.random(X.shape) < 0.1] = NAN
+    _, out = apply({"type": "activity", "fields": ["a", "b"], "half_life": 7}, X)
+    keep = 0.5 ** (1 / 7)
+    for j in range(2):
+        known = X[~np.isnan(X[:, j]), j]
+        level, activity = [known[0]], [0.0]
+        for before, x in pairwise(known):
+            level.append(keep * level[-1] + (1 - keep) * x)
+            activity.append(keep * activity[-1] + (1 - keep) * abs(x - before))
+        np.testing.assert_allclose(out[~np.isnan(X[:, j])][:, [2 + j, 4 + j]], np.column_stack([level, activity]))
+
+
+def test_a_frozen_sensor_shows_in_its_activity(rng):
+    walk = np.sin(np.arange(600) / 5.0) + 0.1 * rng.normal(size=600)
+    walk[400:450] = walk[400]
+    _, out = apply({"type": "activity", "fields": ["a"], "half_life": 10}, np.column_stack([walk, walk]))
+    assert out[449, 3] < 0.2 * out[50:400, 3].min()
+    assert out[50:400, 0].min() < walk[449] < out[50:400, 0].max(), "the value by itself is nothing special"
+
+
+@pytest.mark.parametrize("kind", ["ewma", "activity"])
+def test_means_survive_what_overflows(kind):
     _, out = apply(
-        {"type": "ewma", "fields": ["a"], "half_life": 2}, [[-1.7e308, 0], [1.7e308, 0], [-1.7e308, 0], [0, 0]]
+        {"type": kind, "fields": ["a"], "half_life": 2}, [[-1.7e308, 0], [1.7e308, 0], [-1.7e308, 0], [0, 0]]
     )
     assert np.isfinite(out).all()
 
 
-@pytest.mark.parametrize("kind", ["difference", "lag", "ewma"])
+@pytest.mark.parametrize("kind", ["difference", "lag", "ewma", "activity"])
 def test_every_key_has_a_past_of_its_own_unless_the_stream_has_one(kind, rng):
     X = rng.normal(size=(60, 2))
     key = rng.choice(["m1", "m2", "mü"], size=60)
@@ -141,6 +174,8 @@ def test_a_wild_time_is_no_error():
         ({"type": "clip", "fields": ["a"], "min": "low"}, "finite number"),
         ({"type": "ewma", "fields": ["a"], "half_life": 0}, "above 0"),
         ({"type": "ewma", "fields": ["a"], "half_life": float("inf")}, "above 0"),
+        ({"type": "activity", "fields": ["a"], "half_life": True}, "above 0"),
+        ({"type": "activity", "fields": ["a"], "steps": 2}, "unknown option 'steps'"),
         ({"type": "lag", "fields": ["a"], "by": "host"}, "key or stream"),
         ({"type": "calendar", "timezone": "Europe/Bärlin"}, "no time zone"),
         ({"type": "calendar", "timezone": "../secrets"}, "no time zone"),
@@ -189,7 +224,7 @@ def test_identity_changes_nothing(rng):
 
 
 def test_a_state_is_not_changed_by_what_comes_after(rng):
-    specs = [{"type": kind, "fields": ["a"]} for kind in ("difference", "lag", "ewma")]
+    specs = [{"type": kind, "fields": ["a"]} for kind in ("difference", "lag", "ewma", "activity")]
     pipeline = Pipeline.build(specs, NAMES)
     pipeline.apply(rng.normal(size=(5, 2)))
     state = pipeline.state()
@@ -203,4 +238,4 @@ def test_a_state_is_not_changed_by_what_comes_after(rng):
 
 
 def test_every_member_is_tried_here():
-    assert registry.names("features") == ("calendar", "clip", "difference", "ewma", "lag", "log", "select")
+    assert registry.names("features") == ("activity", "calendar", "clip", "difference", "ewma", "lag", "log", "select")
