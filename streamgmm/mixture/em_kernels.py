@@ -14,6 +14,9 @@ from streamgmm.mixture import simd_kernels as simd
 from streamgmm.mixture.kernels import LOWEST, ROWS, block_size, greatest, joint_block, padded, subtract, transpose
 from streamgmm.mixture.simd_kernels import WIDTH, add, device, div, fma, kernel, load, mul, splat, store, sub, total
 
+# A share of a row so small that no sum of moments would show it: 1e4 times below the rounding of one row.
+NEGLIGIBLE = 1e-20
+
 _1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 
 
@@ -121,6 +124,39 @@ def _first_full(lp, o, delta, scaled, block, used, d, first):
         first[i] += total(s)
 
 
+@device
+def _places(lp, o, used, places):
+    """Write which samples a component has a share in; return how many."""
+    count = 0
+    for p in range(used):
+        places[count] = p
+        count += lp[o + p] > NEGLIGIBLE
+    return count
+
+
+@device
+def _gather(lp, o, xt, block, d, means, offset, places, count, some, apart, filled):
+    """Put a component's shares and its x − μ of a few samples behind those gathered already."""
+    for q in range(count):
+        some[filled + q] = lp[o + places[q]]
+    for i in range(d):
+        to, m = i * block + filled, means[offset + i]
+        for q in range(count):
+            apart[to + q] = xt[i * block + places[q]] - m
+
+
+@device
+def _spend(some, apart, block, d, filled, scaled, first, second):
+    """Add the moments of what was gathered."""
+    used = (filled + WIDTH - 1) // WIDTH * WIDTH
+    for q in range(filled, used):
+        some[q] = 0.0
+        for i in range(d):
+            apart[i * block + q] = 0.0
+    _first_full(some, 0, apart, scaled, block, used, d, first)
+    _outer(scaled, apart, block, used, d, second)
+
+
 @kernel(types.float64(types.intp, ROWS, _1D, types.boolean, _1D, _1D, _1D, _1D, _2D, _3D))
 def moments_full(kind, X, weights, weighted, means, factors, constants, weight, first, second):
     """One E-step and its statistics about the current means, full covariances; return Σ weight · log p(x) or NaN.
@@ -135,6 +171,9 @@ def moments_full(kind, X, weights, weighted, means, factors, constants, weight, 
         simd.scratch(d * block),
         simd.scratch(K * block),
     )
+    # Where components lie apart, most of the moments would be sums of nothing: what is something is gathered first.
+    some, apart = simd.scratch(K * block).reshape((K, block)), simd.scratch(K * d * block).reshape((K, d * block))
+    places, filled = np.empty(block, np.intp), np.zeros(K, np.intp)
     likelihood = 0.0
     for start in range(0, n, block):
         rows = min(block, n - start)
@@ -145,10 +184,20 @@ def moments_full(kind, X, weights, weighted, means, factors, constants, weight, 
         for k in range(K):
             o = k * block
             weight[k] += _sum_lanes(lp, o, used)
+            # Weights have no scale, so nothing is negligible.
+            count = used if weighted else _places(lp, o, used, places)
+            if 2 * count <= used:
+                if filled[k] + count > block:
+                    _spend(some[k], apart[k], block, d, filled[k], scaled, first[k], second[k])
+                    filled[k] = 0
+                _gather(lp, o, xt, block, d, means, k * d, places, count, some[k], apart[k], filled[k])
+                filled[k] += count
+                continue
             subtract(xt, block, used, d, means, k * d, delta)
             _first_full(lp, o, delta, scaled, block, used, d, first[k])
             _outer(scaled, delta, block, used, d, second[k])
     for k in range(K):
+        _spend(some[k], apart[k], block, d, filled[k], scaled, first[k], second[k])
         for i in range(d):
             for j in range(i):
                 second[k, j, i] = second[k, i, j]

@@ -41,7 +41,8 @@ COLD_PASSES = 20
 FIRST_SHARE = 0.7
 CHALLENGER_SHARE = 0.8
 # A cold start on so many rows is as good as on all of them; the pass that follows sees the rest.
-CHALLENGER_ROWS = 2000
+CHALLENGER_ROWS = 1000
+MOST_CHALLENGER_ROWS, ROWS_PER_MEAN = 2000, 10
 MAX_CONDITION = 1e12
 MIN_WEIGHT = 1e-9
 
@@ -289,7 +290,7 @@ def _challenger(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate
         chosen = rng.random(len(X)) < CHALLENGER_SHARE
         warmed = warm(incumbent, X[chosen], job.newest, settings, 1, expired)
         seen = X[chosen]
-        seen = seen[:: -(-len(seen) // CHALLENGER_ROWS)]
+        seen = seen[:: -(-len(seen) // _challenger_rows(settings.n_components, X.shape[1]))]
         fresh = cold(seen, job.newest, settings, rng, incumbent.view, expired, on_pass)
         gain = fresh.log_density(X[~chosen]) - warmed.log_density(X[~chosen])
         if _clearly_positive(gain):
@@ -297,6 +298,11 @@ def _challenger(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate
         else:
             members.append(_warm_one(job, i, expired, on_pass))
     return Candidate(job, tuple(members), 0.0)
+
+
+def _challenger_rows(n_components: int, n_features: int) -> int:
+    """Return how many rows a challenger starts from: more of them where there is more to be found."""
+    return min(MOST_CHALLENGER_ROWS, max(CHALLENGER_ROWS, ROWS_PER_MEAN * n_components * n_features))
 
 
 def _clearly_positive(gain: Floats) -> bool:

@@ -211,3 +211,16 @@ def test_an_m_step_of_what_is_not_finite_is_refused(broken):
     getattr(stats, broken)[1, 2] = np.inf
     with pytest.raises(FitError, match="Component"):
         em.m_step(stats, "full", Protection(1e-3, 1.0))
+
+
+@pytest.mark.parametrize(("K", "d", "n"), [(2, 1, 40), (5, 6, 700), (5, 16, 3000), (3, 40, 500)])
+@pytest.mark.parametrize("spread", [0.0, 3.0, 50.0])
+def test_moments_leave_out_only_what_is_nothing(rng, K, d, n, spread):
+    params = random_mixture(rng, "full", K, d, spread=spread)
+    X = draw(params, n, rng)
+    found, likelihood = em.e_step(params, X)
+    expected, theirs = em.e_step(params, X, np.ones(n))  # of weighted rows, all are taken
+    assert likelihood == pytest.approx(theirs, rel=1e-12)
+    for name in ("weight", "first", "second"):
+        a, b = getattr(found, name), getattr(expected, name)
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12 * np.abs(b).max())
