@@ -87,6 +87,33 @@ def moments(X, mean, deviation, low, high):
             low[j] = high[j] = 0.0
 
 
+@kernel(types.intp(_1D, _1D, _1D, _1D, _1D, types.float64, types.float64, _1D))
+def remember(known, before, spread, low, high, clip, forgetting, out):
+    """Write the larger of the scale known, slowly forgotten, and of the spread now, of columns without wild cells.
+
+    `before` are the locations that `known` goes with. Of other columns (wild, or known as still) only the former is
+    written; return how many of them have spread beyond it.
+    """
+    left = 0
+    for j in range(len(known)):
+        faded = forgetting * known[j]
+        tame = known[j] > 0.0 and high[j] - before[j] <= clip * known[j] and before[j] - low[j] <= clip * known[j]
+        beyond = not spread[j] <= faded  # of NaN as well: the fit is refused then
+        out[j] = spread[j] if tame and beyond else faded
+        left += beyond and not tame
+    return left
+
+
+@kernel(types.void(_1D, _1D, _1D, types.float64, types.float64, _1D))
+def floored(spread, remembered, location, share, constant, scale):
+    """Write the scales: spread, no less than a share of what is remembered; of constant columns their magnitude."""
+    for j in range(len(spread)):
+        least, magnitude = share * remembered[j], max(abs(location[j]), 1.0)
+        # Not max(): NaN is to stay, and gets the magnitude.
+        wide = least if spread[j] <= least else spread[j]  # noqa: FURB136  # as above
+        scale[j] = wide if wide > constant * magnitude else magnitude
+
+
 @kernel(types.void(ROWS, _2D, _2D, _INTS))
 def count_values(X, values, counts, found):
     """Collect the distinct values (n_features, most) of each column and how often they occur.

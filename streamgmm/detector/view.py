@@ -103,9 +103,8 @@ class View:
             remembered = spread if previous is None else np.maximum(FORGETTING * previous.remembered, spread)
         else:
             remembered = spread if previous is None else previous.remember(encoded, spread, low, high)
-        floored = np.maximum(spread, REMEMBERED_SHARE * remembered)
-        magnitude = np.maximum(np.abs(location), 1.0)
-        scale = np.where(floored > CONSTANT * magnitude, floored, magnitude)
+        scale = np.empty_like(spread)
+        column_kernels.floored(spread, remembered, location, REMEMBERED_SHARE, CONSTANT, scale)
         if count_few:
             counted += tables.of_few_values(X, category_columns, () if previous is None else previous.counted)
         found = cls(location, scale, remembered, clip, tuple(sorted(counted, key=lambda table: table.column)))
@@ -140,11 +139,10 @@ class View:
         spread, low, high : (d,) float64
             Standard deviation, least and greatest value of each column.
         """
-        known = self.remembered
+        remembered, known = np.empty_like(spread), self.remembered
+        if not column_kernels.remember(known, self.location, spread, low, high, self.clip, FORGETTING, remembered):
+            return remembered
         tame = (known > 0.0) & (np.maximum(high - self.location, self.location - low) <= self.clip * known)
-        if tame.all():
-            return np.maximum(FORGETTING * known, spread)
-        remembered = np.where(tame, np.maximum(FORGETTING * known, spread), FORGETTING * known)
         for j in np.flatnonzero(~tame & ~(spread <= remembered)):
             remembered[j] = max(remembered[j], self._usual(int(j), encoded[:, j]))
         return remembered
@@ -199,4 +197,4 @@ def _by_quantiles(X: Floats, deviation: Floats) -> tuple[Floats, Floats]:
     tenth, quarter, middle, three_quarters, nine_tenths = np.nanquantile(known, [0.1, 0.25, 0.5, 0.75, 0.9], axis=0)
     inner = np.maximum((three_quarters - quarter) / 1.349, (nine_tenths - tenth) / 2.563)
     rests = inner <= CONSTANT * np.maximum(np.abs(middle), 1.0)
-    return middle, np.where(rests, 0.1 * deviation, inner)
+    return np.ascontiguousarray(middle), np.where(rests, 0.1 * deviation, inner)

@@ -76,11 +76,12 @@ def run(job: Job, now: Clock, cancelled: Expired = lambda: False, on_pass: OnPas
 def gate(member: Member) -> RefusalReason | None:
     """Return why a fitted member may not serve, by its numbers alone."""
     p = member.mixture
-    if not all(_finite(a) for a in numbers(p)):
+    sound = well_conditioned(p)  # and so are all of its matrices finite
+    if not all(_finite(a) for a in (numbers(p)[:2] if sound else numbers(p))):
         return "non_finite"
     if (component_weights(p) < MIN_WEIGHT).any():
         return "dead_component"
-    if not well_conditioned(p) and (p.condition_numbers() > MAX_CONDITION).any():
+    if not sound and (p.condition_numbers() > MAX_CONDITION).any():
         return "condition"
     return None
 

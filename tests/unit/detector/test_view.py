@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from streamgmm.detector import column_kernels
 from streamgmm.detector.committee import Detector
 from streamgmm.detector.view import View
 from streamgmm.records import Version
@@ -114,3 +115,20 @@ def test_a_robust_view_keeps_missing_cells_and_its_memory(rng):
     assert np.isfinite([view.location, view.scale]).all()
     quiet = View.fit(np.full((500, 2), 0.0), 30.0, (), view, robust=True)
     assert quiet.remembered[0] == pytest.approx(0.999 * view.remembered[0])
+
+
+def test_remembered_scales_and_floors_are_those_of_the_formula(rng):
+    n = 2000
+    known = np.where(rng.random(n) < 0.2, 0.0, rng.exponential(size=n))
+    spread = np.where(rng.random(n) < 0.2, 0.0, rng.exponential(size=n))
+    spread[:20] = np.nan
+    before, location = rng.normal(size=(2, n)) * 10.0 ** rng.integers(-3, 10, n)
+    low, high = before - rng.exponential(size=n), before + rng.exponential(size=n) * 3.0
+    remembered, scale = np.empty(n), np.empty(n)
+    left = column_kernels.remember(known, before, spread, low, high, 2.0, 0.9, remembered)
+    tame = (known > 0.0) & (np.maximum(high - before, before - low) <= 2.0 * known)
+    np.testing.assert_array_equal(remembered, np.where(tame, np.maximum(0.9 * known, spread), 0.9 * known))
+    assert left == (~tame & ~(spread <= 0.9 * known)).sum() > 0
+    column_kernels.floored(spread, remembered, location, 0.02, 1e-9, scale)
+    floored, magnitude = np.maximum(spread, 0.02 * remembered), np.maximum(np.abs(location), 1.0)
+    np.testing.assert_array_equal(scale, np.where(floored > 1e-9 * magnitude, floored, magnitude))
