@@ -16,7 +16,7 @@ from daemon import running
 ONE_BY_ONE = "one record at a time in Python"
 STAGES = (
     (
-        r"calc_crc32c|kafka/(net|protocol)/|codegen_decode|^(_receive|_receive_tls|_read|_write) |ssl\.py|socket\.py",
+        r"calc_crc32c|kafka/(net|protocol)/|codegen_decode|^(_received?|_receive_tls|_read|_write) |ssl\.py|socket\.py",
         "fetching bytes",
     ),
     (r"kafka/codec|_decompress|gzip\.py|zstandard|lz4|snappy|cramjam", "decompression"),
