@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.5
+# Of `limits.max_latency`, that a slow stream's rows may wait for company.
+GATHER_SHARE = 0.05
 SHORTEST_COMMIT = 0.5
 
 
@@ -161,6 +163,7 @@ class _App:
             pages=pages,
             busy=self._supervisor.busy,
             until_end=until_end,
+            gather=GATHER_SHARE * config.limits.max_latency,
         )
 
     def run(self) -> None:

@@ -6,6 +6,7 @@ snapshot is made durable, and only then does the new detector see the next row.
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     Scored = tuple[int, ScoredBatch]
 
 POLL_SECONDS = 0.1
+# A turn costs as much in itself as some hundreds of rows do in it.
+FEW_ROWS = 500
 
 
 class Renderer(Protocol):
@@ -69,6 +72,7 @@ class Loop:
 
     `observe` is handed Reports; `busy` marks which part is at work, for the supervisor; `now` is monotonic, `clock`
     the time of day; `save_state` is None where nothing is kept (a dry run); `pages` are those that `render` fills.
+    While turns bring few rows they begin at least `gather` seconds apart, by `sleep`.
     """
 
     source: Source
@@ -84,12 +88,16 @@ class Loop:
     save_interval: float = 60.0
     busy: Callable[[str], AbstractContextManager[object]] = field(default=lambda _: nullcontext())
     until_end: bool = False
+    gather: float = 0.0
+    sleep: Callable[[float], None] = time.sleep
     pages: Paging = field(default_factory=Paging)
     ledger: Ledger = field(default_factory=Ledger)
     _stages: dict[str, float] = field(default_factory=dict)
     _events: list[Event] = field(default_factory=list)
     _saved_at: float = 0.0
     _rows_at_save: int = 0
+    _turned_at: float = 0.0
+    _few: bool = False
 
     def run(self, stopped: Callable[[], bool]) -> None:
         """Turn until stopped, or until the end of the source was reached if that was asked for."""
@@ -102,6 +110,7 @@ class Loop:
 
     def turn(self) -> bool:
         """Take one batch all the way; False when there was nothing to take."""
+        self._gather()
         with self._stage("poll"):
             # Records that wait for their flush wait for company, not for a quiet topic.
             batch = self.source.poll(0.0 if self.delivery.waits else POLL_SECONDS)
@@ -114,7 +123,15 @@ class Loop:
         if self.now() - self._saved_at >= self.save_interval and self.engine.state.rows_seen > self._rows_at_save:
             self.save()
         self._report(Report())
+        self._few = 0 < len(batch) < FEW_ROWS
         return len(batch) > 0
+
+    def _gather(self) -> None:
+        """Wait until a few more rows have come, where the last turn had only a few; after a quiet one wait for none."""
+        left = self._turned_at + self.gather - self.now()
+        if self._few and left > 0.0:
+            self.sleep(left)
+        self._turned_at = self.now()
 
     def save(self) -> bool:
         """Commit, then save everything up to here; True when it is on disk, or when nothing is to be kept.

@@ -165,7 +165,8 @@ class Limits(Section):
     learning_cpu: Float = Field(default=0.2, gt=0, lt=1)
     """Share of the process's processor time, and of one core, that learning may take; beyond it intervals stretch."""
     max_latency: Seconds = 0.1
-    """How long what sinks were given may wait to be flushed while more rows come; in a quiet stream nothing waits."""
+    """How long what sinks were given may wait for its flush while more rows come (not in a quiet stream); a slow
+    stream's rows gather for a twentieth of it."""
     loop_deadline: Seconds = 60.0
     """A turn of the loop that takes longer ends the process with exit code 1, for a restart."""
     stall_deadline: Seconds = 600.0

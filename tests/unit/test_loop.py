@@ -99,3 +99,21 @@ def test_a_snapshot_inside_a_batch_holds_the_derived_columns_state_of_its_last_r
     again = Rig(log, (33,), whole.restored(snapshot)).run()
     assert again.scores == {where: whole.scores[where] for where in again.scores}
     assert again.scores
+
+
+def test_turns_of_few_rows_keep_their_distance_and_full_or_quiet_ones_do_not(rng):
+    """By a clock that only sleeping and the test move: 1 ms a turn."""
+    rig, time, slept = Rig(logs(rows(rng, 3000)), (10, 10, 2000, 10)), [0.0], []
+
+    def sleep(seconds):
+        slept.append(round(1e3 * seconds, 6))
+        time[0] += seconds
+
+    rig.loop.now, rig.loop.sleep, rig.loop.gather = (lambda: time[0]), sleep, 0.005
+    waits = []
+    for _ in range(5):
+        before = len(slept)
+        assert rig.loop.turn()
+        waits.append(slept[before:])
+        time[0] += 0.001
+    assert waits == [[], [4.0], [4.0], [], [4.0]]
