@@ -92,7 +92,7 @@ def read(data, base, first_time, last, count):
         record, at = data[at : at + length], at + length
         time, p = read_varint(record, 1)
         delta, p = read_varint(record, p)
-        if not previous < delta <= last:
+        if not previous < delta <= last or base + delta >= 2**63:
             raise Broken
         previous = delta
         key, p = read_bytes(record, p)

@@ -31,6 +31,7 @@ FINE, LEGACY, BROKEN = 0, 1, 2
 OVERHEAD, MAGIC_AT, CRC_AT, COVERED_AT, HEADER = 12, 16, 17, 21, 61
 LOG_APPEND_TIME = 8
 SMALLEST_RECORD = 7
+LAST_OFFSET = np.int64(2**63 - 1)
 
 # numba's own names, read by numba.
 BYTES, TABLE = "Array(uint8, 1, 'C', readonly=True)", "int64[:, ::1]"
@@ -161,7 +162,7 @@ def parse_records(data, table, most_rows, most_bytes, out):
                 status = BROKEN
                 break
             delta, p = varint(data, p, stop)
-            if p < 0 or delta <= previous or delta > row[LAST]:
+            if p < 0 or delta <= previous or delta > row[LAST] or base > LAST_OFFSET - delta:
                 status = BROKEN
                 break
             key_length, key, p = past_bytes(data, p, stop)

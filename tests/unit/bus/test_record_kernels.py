@@ -163,3 +163,16 @@ def test_bounds_that_lie_outside_are_broken():
         table, _, _ = scanned(data)
         table[0, column] = value
         assert parsed(data, table) == ([], 0, columns.BROKEN)
+
+
+def test_an_offset_beyond_the_last_one_there_can_be_is_broken():
+    last = 2**63 - 1
+    rows = [GOOD._replace(offset=last), GOOD._replace(offset=last + 1)]
+    fetch = batch([], last, last, compress=lambda _: body(rows, last, TIME), count=2)
+    fetch = fetch[:23] + struct.pack(">i", 10) + fetch[27:]
+    table, _, _ = scanned(fetch)
+    table[0, columns.FROM] = 0
+    rows, done, status = parsed(fetch, table)
+    assert ([row.offset for row in rows], done, status) == ([last], 0, columns.BROKEN)
+    with pytest.raises(Broken):
+        read(fetch[columns.HEADER :], last, TIME, 10, 2)
