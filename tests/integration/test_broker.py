@@ -18,7 +18,8 @@ from streamgmm.bus import client
 pytestmark = pytest.mark.integration
 
 T0 = 1_700_000_000_000
-QUICK = {"session_timeout_ms": 1500, "heartbeat_interval_ms": 300}
+# Metadata that was fetched while a topic came to be may lack its partitions: it is asked for again soon.
+QUICK = {"session_timeout_ms": 1500, "heartbeat_interval_ms": 300, "metadata_max_age_ms": 1000}
 
 
 @pytest.fixture
