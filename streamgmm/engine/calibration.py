@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.calibration_kernels import bucket_starts, follow_level, rank, rank_earlier
+from streamgmm.engine.calibration_kernels import bucket_starts, exchange, follow_level, rank, rank_earlier
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -70,12 +70,11 @@ class Calibration:
         """Return the calibration with newer scores (k,); the oldest beyond the capacity leave."""
         recent = np.concatenate([self.recent, scores])
         leaving, recent = recent[: -self.capacity], recent[-self.capacity :]
-        if len(leaving) + len(scores) > len(recent):
+        if len(leaving) > len(self.recent) or np.isnan(scores).any():
             return replace(self, recent=recent, ordered=np.sort(recent))
-        old = leaving[: len(self.recent)]
-        kept = np.delete(self.ordered, _positions(self.ordered, old)) if len(old) else self.ordered
-        new = np.sort(scores)
-        return replace(self, recent=recent, ordered=np.insert(kept, np.searchsorted(kept, new), new))
+        ordered = np.empty(len(recent))
+        exchange(self.ordered, np.sort(leaving), np.sort(scores), ordered)
+        return replace(self, recent=recent, ordered=ordered)
 
     def p_values(self, log_density: Floats) -> Floats:
         """Return, for each log-density (n,), the share of normal rows that are at least as improbable.
@@ -89,7 +88,7 @@ class Calibration:
         p = np.asarray((1.0 + self._ranks(log_density)) / (m + 1.0), dtype=np.float64)
         if m <= MIN_RANK:
             return p
-        anchor, scale = self._tail()
+        anchor, scale = self._tail
         beyond = np.flatnonzero(log_density < anchor)
         tail = (1.0 + MIN_RANK) / (m + 1.0) * np.exp((log_density[beyond] - anchor) / scale)
         p[beyond] = np.maximum(tail, np.finfo(float).tiny)
@@ -127,7 +126,7 @@ class Calibration:
             return float(self.ordered[min(int(rank), m - 1)])
         if m <= MIN_RANK:
             return -np.inf
-        anchor, scale = self._tail()
+        anchor, scale = self._tail
         return float(anchor + scale * np.log(rate * (m + 1.0) / (1.0 + MIN_RANK)))
 
     def level(self, target: float) -> float:
@@ -161,9 +160,11 @@ class Calibration:
     def _ranks(self, log_density: Floats) -> NDArray[np.int64]:
         """Return how many scores of the buffer are at most as large as each of (n,)."""
         m, n = len(self.ordered), len(log_density)
+        if n * ROWS_FOR_TABLE < m or n < ROWS_FOR_TABLE:
+            return self.ordered.searchsorted(log_density, side="right")
         low, scale = self._buckets
-        if n * ROWS_FOR_TABLE < m or n < ROWS_FOR_TABLE or not np.isfinite(scale):
-            return np.searchsorted(self.ordered, log_density, side="right")
+        if not np.isfinite(scale):
+            return self.ordered.searchsorted(log_density, side="right")
         out = np.empty(n, dtype=np.int64)
         rank(self.ordered, self._starts, low, scale, np.ascontiguousarray(log_density), out)
         return out
@@ -186,16 +187,9 @@ class Calibration:
         bucket_starts(self.ordered, *self._buckets, starts)
         return starts
 
+    @cached_property
     def _tail(self) -> tuple[float, float]:
         """Return where the exponential tail begins, and its scale (mean excess), nats."""
         count = min(max(MIN_TAIL_ROWS, int(TAIL_SHARE * len(self.ordered))), len(self.ordered) - 1)
         scale = float(self.ordered[count] - self.ordered[:count].mean())
         return float(self.ordered[MIN_RANK - 1]), max(scale, 1e-9)
-
-
-def _positions(ordered: Floats, values: Floats) -> NDArray[np.int64]:
-    """Return distinct positions of values (all of them present, repeats allowed) in an ascending array."""
-    values = np.sort(values)
-    first = np.searchsorted(ordered, values)
-    repeats = np.arange(len(values)) - np.searchsorted(values, values)
-    return first + repeats

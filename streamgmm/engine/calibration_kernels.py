@@ -61,6 +61,35 @@ def bucket_starts(ordered, low, scale, starts):  # type: ignore[no-untyped-def] 
         filled += 1
 
 
+@njit("void(float64[::1], float64[::1], float64[::1], float64[::1])", nogil=True, cache=True, error_model="numpy")
+def exchange(ordered, leaving, entering, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write `ordered` (m,) without the values `leaving` and with those `entering` (each ascending, no NaN) to out.
+
+    Every value that leaves is in `ordered`. What lies between two changes is copied as a whole.
+    """
+    m, i, gone, come, at = len(ordered), 0, 0, 0, 0
+    while gone < len(leaving) or come < len(entering):
+        leaves = gone < len(leaving) and (come == len(entering) or leaving[gone] <= entering[come])
+        value = leaving[gone] if leaves else entering[come]
+        low, high = i, m
+        while low < high:
+            middle = (low + high) >> 1
+            if ordered[middle] < value:
+                low = middle + 1
+            else:
+                high = middle
+        for k in range(i, low):
+            out[at + k - i] = ordered[k]
+        at, i = at + low - i, low
+        if leaves:
+            gone, i = gone + 1, i + 1
+        else:
+            out[at] = value
+            come, at = come + 1, at + 1
+    for k in range(i, m):
+        out[at + k - i] = ordered[k]
+
+
 @njit(
     "int64(float64[::1], int64, float64[::1], boolean[::1], int64[::1], int64[::1])",
     nogil=True,

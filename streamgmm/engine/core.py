@@ -20,7 +20,7 @@ from streamgmm.engine.pace import Unhurried
 from streamgmm.engine.policy import teaches
 from streamgmm.engine.state import Flight, MemberClock, Shadow, State, StepRows
 from streamgmm.engine.status import describe
-from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, late_rows, started
+from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, Thinning, late_rows, started
 from streamgmm.engine.verdicts import (
     Output,
     any_missing,
@@ -174,11 +174,10 @@ class Engine:
     def _cut(self, scorable: Bools, t: Floats, row_hash: Hashes) -> tuple[int, bool]:
         """Return how many of the rows ahead belong to the running step, and whether it ends with them."""
         state = self.state
-        learnt = np.flatnonzero(state.thinning.enters_calibration(row_hash) & scorable)
-        last = max(self._rows_missing() - 1, 0)
-        end = 1 + (int(learnt[last]) if last < len(learnt) else len(t))
+        missing = max(self._rows_missing(), 1)
+        end = 1 + _place(missing, state.thinning, scorable, row_hash)
         if state.thinning.calibration < 1.0:
-            over = np.flatnonzero(self._late(t)[1] >= MIN_LATE_ROWS)
+            over = np.flatnonzero(self._late(t[:end])[1] >= MIN_LATE_ROWS)
             end = min(end, 1 + int(over[0])) if len(over) else end
         if state.detector is None and self._warm_up is not None and self._warm_up > state.rows_seen:
             end = min(end, self._warm_up - state.rows_seen)
@@ -457,3 +456,15 @@ class Engine:
 
     def _event(self, kind: str, labels: dict[str, str] | None = None, **fields: object) -> None:
         self._events.append(Event(kind, labels or {}, fields))
+
+
+def _place(number: int, thinning: Thinning, scorable: Bools, row_hash: Hashes) -> int:
+    """Return where the number-th learnt row of those ahead (n,) stands, n where there are fewer.
+
+    A long block has many steps: each looks at twice the rows that it should need, and at all only if that is too few.
+    """
+    for ahead in (int(2 * number / thinning.calibration), len(scorable)):
+        learnt = np.flatnonzero(thinning.enters_calibration(row_hash[:ahead]) & scorable[:ahead])
+        if len(learnt) >= number:
+            return int(learnt[number - 1])
+    return len(scorable)
