@@ -113,8 +113,10 @@ class _App:
         codec = wiring.codec(config)
         inputs = [f.name for f in codec.fields]
         self._features = assembly.pipeline(config, inputs)
-        self._settings = assembly.engine_settings(config, self._features.names, assembly.categories(config))
-        self._identity = assembly.identity(config, self._features.names)
+        self._settings = assembly.engine_settings(
+            config, self._features.names, assembly.categories(config), self._features.stems
+        )
+        self._identity = assembly.identity(config, self._features)
         self._store = None if dry_run else wiring.snapshot_store(config)
         restored = self._restore()
         outlets = [] if dry_run else wiring.outlets(config)

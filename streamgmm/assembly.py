@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from streamgmm.checkpoint import Identity
-from streamgmm.config.members import MarginalsMember
+from streamgmm.config.members import MarginalsMember, TemporalMember
 from streamgmm.engine.policy import AdoptAfter
 from streamgmm.engine.rules import FieldRule
 from streamgmm.engine.settings import EngineSettings
@@ -19,7 +19,7 @@ from streamgmm.features import Pipeline
 from streamgmm.refit.job import MemberSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from streamgmm.config import Config
     from streamgmm.config.learning import AdoptAfter as AdoptAfterSection
@@ -29,8 +29,14 @@ if TYPE_CHECKING:
 
 
 def pipeline(config: Config, inputs: Sequence[str]) -> Pipeline:
-    """Build the derived columns over the input fields."""
-    return Pipeline.build(feature_specs(config), inputs, config.limits.keys)
+    """Build the derived columns over the input fields, and the hidden ones that a temporal member sees."""
+    shown = Pipeline.build(feature_specs(config), inputs, config.limits.keys)
+    temporal = config.committee.get("temporal")
+    if not isinstance(temporal, TemporalMember):
+        return shown
+    measured = set(inputs) - set(categories(config))
+    columns = [j for j, name in enumerate(shown.names) if name in measured]
+    return shown.with_history(columns, temporal.half_life)
 
 
 def feature_specs(config: Config) -> list[dict[str, Json]]:
@@ -38,7 +44,9 @@ def feature_specs(config: Config) -> list[dict[str, Json]]:
     return [feature.model_dump(mode="json", exclude_none=True) for feature in config.features]
 
 
-def engine_settings(config: Config, columns: Sequence[str], categories: Sequence[str] = ()) -> EngineSettings:
+def engine_settings(
+    config: Config, columns: Sequence[str], categories: Sequence[str] = (), stems: tuple[int, ...] = ()
+) -> EngineSettings:
     """Collect what the engine is told.
 
     Parameters
@@ -47,15 +55,19 @@ def engine_settings(config: Config, columns: Sequence[str], categories: Sequence
         After the derived ones.
     categories
         Input fields that hold categories; those among the columns are encoded by the fitted view.
+    stems
+        Of each hidden column, the shown one that it stems from; without any there is no temporal member.
     """
     learning, detection = config.learning, config.detection
     category_columns = tuple(i for i, name in enumerate(columns) if name in set(categories))
     return EngineSettings(
         names=tuple(columns),
         members=tuple(
-            _choosing(config, _member(config.model, name, member, category_columns))
+            _seeing(_choosing(config, _member(config.model, name, member, category_columns)), len(columns), stems)
             for name, member in config.committee.items()
+            if stems or name != "temporal"
         ),
+        stems=stems,
         min_records=config.min_records,
         span=learning.window.span,
         step=config.step,
@@ -101,6 +113,8 @@ def _member(
         count_few=model.count_few_values,
         scaling=model.scaling,
     )
+    if isinstance(member, TemporalMember):
+        return replace(common, kind="marginals", weight=member.weight)
     if isinstance(member, MarginalsMember):
         return replace(common, kind="marginals")
     return replace(
@@ -110,6 +124,13 @@ def _member(
         pca_components=None if model.pca is None else model.pca.n_components,
         pca_share=None if model.pca is None else model.pca.explained_variance,
     )
+
+
+def _seeing(member: MemberSettings, n_columns: int, stems: tuple[int, ...]) -> MemberSettings:
+    """Let a temporal member see the hidden columns, and any other the shown ones."""
+    if member.name == "temporal":
+        return replace(member, stems=stems, category_columns=())
+    return replace(member, n_columns=n_columns if stems else 0)
 
 
 def _choosing(config: Config, member: MemberSettings) -> MemberSettings:
@@ -126,8 +147,15 @@ def categories(config: Config) -> tuple[str, ...]:
     return tuple(f.name for f in fields if not isinstance(f, str) and f.type == "category")
 
 
-def identity(config: Config, columns: Sequence[str]) -> Identity:
+def identity(config: Config, columns: Pipeline) -> Identity:
     """Return what a snapshot must have in common with the configuration."""
     if config.codec is None:
         raise ConfigError("nothing says how bytes become fields", hint='give the section "codec"')
-    return Identity(config.codec.names, columns, config.codec.type, feature_specs(config), categories(config))
+    return Identity(
+        config.codec.names, columns.names, config.codec.type, column_specs(config, columns), categories(config)
+    )
+
+
+def column_specs(config: Config, columns: Pipeline) -> list[Mapping[str, Json]]:
+    """Return the declarations of all columns, the hidden ones included, as plain values."""
+    return [*feature_specs(config), *([] if columns.history is None else [columns.history])]

@@ -47,7 +47,7 @@ class Rendering:
         """Return the messages of one part by the kind of outlet."""
         mine = replace(
             fields,
-            X=columns[part.rows],
+            X=columns[part.rows, : len(self.names)],
             record=fields.record[part.rows],
             row=fields.row[part.rows],
             event_time=fields.event_time[part.rows],

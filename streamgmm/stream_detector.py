@@ -101,7 +101,7 @@ class StreamDetector:
         if names is None:
             raise ConfigError("nothing names the fields", hint="give codec.fields")
         columns = assembly.pipeline(loaded, names)
-        settings = assembly.engine_settings(loaded, columns.names, assembly.categories(loaded))
+        settings = assembly.engine_settings(loaded, columns.names, assembly.categories(loaded), columns.stems)
         if seed is not None:
             settings = replace(settings, seed=seed)
         return cls(settings, columns, warm_up=warm_up, explain=explain)

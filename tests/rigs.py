@@ -108,13 +108,14 @@ class Rig:
         save_interval=0.0,
         max_replay=10**9,
         interrupted=lambda: False,
+        history=(),
     ) -> None:
         self.log, self.sink, self.letters = log, MemorySink("anomalies"), MemorySink("letters")
         self.scores, self.times_scored, self.snapshots, self.reports, self.saves = {}, {}, [], [], True
         self.codec = registry.member("codecs", codec).build(CodecSettings(tuple(Field(n, n) for n in NAMES)))
-        self.identity = Identity(NAMES, COLUMNS, codec, FEATURES)
+        features = Pipeline.build(FEATURES, NAMES).with_history(history, half_life=20)
+        self.identity = Identity(NAMES, COLUMNS, codec, [*FEATURES, features.history] if history else FEATURES)
         self.source = build(MemorySettings(log, block_sizes))
-        features = Pipeline.build(FEATURES, NAMES)
         if restored is not None:
             features.restore(restored.features)
         outlets = (

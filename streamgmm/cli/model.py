@@ -84,19 +84,21 @@ def _show(args: argparse.Namespace) -> int:
 
     model = open_model(args.dir, args.snapshot)
     member = model.member(args.member)
-    params = in_columns(member)
+    params, columns = in_columns(member), model.columns_of(member)
     print(f"snapshot {model.name}, written {model.created}")
     print(f"model {model.detector.version}, members: {', '.join(m.name for m in model.detector.members)}")
     print(f"window {len(model.window)} rows, calibration {len(model.calibration.recent)} scores")
     print(f"fields {', '.join(model.fields)}")
     shape = getattr(params, "covariance_type", "each column by itself")
     print(f"member {member.name}: {params.n_components} components, {shape}")
-    width = max(10, *(len(name) for name in model.columns)) + 2
+    if not member.sight.weight:
+        print("it has no say: the order of the rows it was fitted to tells nothing")
+    width = max(10, *(len(name) for name in columns)) + 2
     cell_width = 32 if isinstance(params, Marginals) else 24
     heads = "".join(f"{f'#{k}':>{cell_width}}" for k in range(params.n_components))
     print(f"\n  {'':<{width}}{heads}")
     if isinstance(params, Marginals):
-        for j, name in enumerate(model.columns):
+        for j, name in enumerate(columns):
             cells = (
                 f"{w:.2f} × {m:.5g} ± {s:.3g}"
                 for w, m, s in zip(params.weights[j], params.means[j], np.sqrt(params.variances[j]), strict=True)
@@ -105,7 +107,7 @@ def _show(args: argparse.Namespace) -> int:
         return 0
     print(f"  {'weight':<{width}}" + "".join(f"{weight:>20.4f}" for weight in params.weights))
     stddevs = np.sqrt(np.einsum("kii->ki", params.full_covariances()))
-    for j, name in enumerate(model.columns):
+    for j, name in enumerate(columns):
         cells = (f"{m:.5g} ± {s:.3g}" for m, s in zip(params.means[:, j], stddevs[:, j], strict=True))
         print(f"  {name:<{width}}" + "".join(f"{cell:>24}" for cell in cells))
     return 0
@@ -176,7 +178,8 @@ def _export(args: argparse.Namespace) -> int:
     if checked_output(args.output).suffix != ".npz":
         raise StopError(f"{args.output}: a model is exported as .npz")
     model = open_model(args.dir, args.snapshot)
-    arrays = to_export(model.member(args.member), model.columns)
+    member = model.member(args.member)
+    arrays = to_export(member, model.columns_of(member))
     write_columns(args.output, arrays)
     shape = arrays.get("covariance_type", "each column by itself")
     K = len(arrays["weights_"]) if "weights_" in arrays else arrays["marginal_weights"].shape[1]

@@ -41,20 +41,22 @@ def run(args: argparse.Namespace) -> int:
     from streamgmm.plots.pairs import Layer, pair_plot
 
     model = open_model(args.model, args.snapshot)
-    names = args.features or model.columns[:MAX_COLUMNS]
     member = model.member(args.member)
-    at = positions(model.columns, names)
+    columns = model.columns_of(member)
+    names = args.features or columns[:MAX_COLUMNS]
+    at = positions(columns, names)
     layers = [Layer(f"snapshot {model.name}", restricted(in_columns(member), at))]
     if args.before or args.before_snapshot:
         before = open_model(args.before or args.model, args.before_snapshot)
-        params = restricted(in_columns(before.member(args.member)), positions(before.columns, names))
+        earlier = before.member(args.member)
+        params = restricted(in_columns(earlier), positions(before.columns_of(earlier), names))
         layers.insert(0, Layer(f"before: {before.name}", params, "C1", "--"))
     X = None
     if args.input:
         table = read_table(args.input).take(model.fields)
-        X = member.view.encode(model.derive(table.X, table.t))[:, at]
+        X = member.view.encode(member.sight.of(model.derive(table.X, table.t)))[:, at]
     save(pair_plot(layers, names, X), args.output)
-    left_out = len(model.columns) - len(names)
+    left_out = len(columns) - len(names)
     print(f"{args.output}: {', '.join(names)}" + (f" ({left_out} more; choose with --features)" if left_out else ""))
     return 0
 

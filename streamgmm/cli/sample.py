@@ -33,7 +33,8 @@ def run(args: argparse.Namespace) -> int:
 
     checked_output(args.output)
     model = open_model(args.model, args.snapshot)
-    X = sample(model.member(args.member), args.n, np.random.default_rng(args.seed))
-    write_rows(args.output, Table(X, model.columns))
-    print(f"{args.n} vectors of {len(model.columns)} columns in {args.output}")
+    member = model.member(args.member)
+    columns = model.columns_of(member)
+    write_rows(args.output, Table(sample(member, args.n, np.random.default_rng(args.seed)), columns))
+    print(f"{args.n} vectors of {len(columns)} columns in {args.output}")
     return 0

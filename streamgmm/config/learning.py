@@ -64,14 +64,14 @@ class Pca(Section):
 class Model(Section):
     """Who scores: a committee, or one mixture."""
 
-    committee: Committee = ("slow", "fast", "marginals")
+    committee: Committee = ("slow", "fast", "marginals", "temporal")
     """The members, whose mean log-density is the verdict; `single`: one mixture, as the keys beside say."""
     count_few_values: bool = True
     """Whether numeric columns of 8 distinct values at most have them counted, instead of fitted by Gaussians."""
     scaling: Literal["standard", "robust"] = "standard"
     """Columns scaled by mean and standard deviation, or by median and quantiles."""
     pca: Pca | None = None
-    """Fit mixtures along principal components; absent: to the columns themselves. `marginals` never see them."""
+    """Fit mixtures along principal components; absent: to the columns themselves. Other members never see them."""
     members: Members = Members()
     """What the committee's members shall have instead of their defaults."""
     n_components: Components = 4
@@ -95,8 +95,11 @@ class Model(Section):
             yield Rule(("committee", position), f"{name!r} is named twice")
         if "single" in self.committee and not self.is_single:
             yield Rule(("committee",), "single stands alone: committee: single, or a list of other members")
-        if self.pca is not None and set(self.committee) == {"marginals"}:
-            yield Rule(("pca",), "pca has no effect on marginals, which take each column by itself")
+        if self.committee == ("temporal",):
+            yield Rule(("committee",), "temporal alone cannot tell what a row looks like: name another member as well")
+        if self.pca is not None and set(self.committee) <= {"marginals", "temporal"}:
+            members = " and ".join(self.committee)
+            yield Rule(("pca",), f"pca has no effect on {members}, which take each column by itself")
         if not self.is_single:
             for key in ("n_components", "covariance_type"):
                 if key in self.model_fields_set:

@@ -12,7 +12,7 @@ CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical"]
 # With `adaptation: fast`, of what is not given: the step (and the refreshes), and the window.
 FAST_STEP = 50
 FAST_WINDOW = 500
-MemberName: TypeAlias = Literal["single", "slow", "fast", "marginals"]
+MemberName: TypeAlias = Literal["single", "slow", "fast", "marginals", "temporal"]
 
 
 class RefitEvery(Section):
@@ -90,6 +90,15 @@ class MarginalsMember(_Member):
     """Learnt rows between two refreshes."""
 
 
+class TemporalMember(MarginalsMember):
+    """The recent past of every column by itself: where it has been, and how much it moved a row."""
+
+    half_life: Float = Field(default=40, gt=0, le=1_000_000)
+    """Rows after which a row counts half in what was of late."""
+    weight: Float = Field(default=2.0, gt=0, le=100)
+    """How much it counts in the committee's mean, where each other member counts 1."""
+
+
 class Members(Section):
     """What each member of the committee shall have instead of its defaults."""
 
@@ -99,6 +108,8 @@ class Members(Section):
     """A mixture with a short memory."""
     marginals: MarginalsMember = MarginalsMember()
     """Every column by itself."""
+    temporal: TemporalMember = TemporalMember()
+    """The recent past of every column by itself; it has a say only where the order of rows says something."""
 
 
 def shortened(member: MixtureMember | MarginalsMember, step: int) -> MixtureMember | MarginalsMember:

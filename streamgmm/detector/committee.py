@@ -29,22 +29,36 @@ class Detector:
     version: Version
 
     def log_density(self, X: Floats) -> Floats:
-        """Return the mean of the members' log-densities (n,), nats per unit of the columns."""
-        total = self.members[0].log_density(X)
-        for member in self.members[1:]:
-            total = total + member.log_density(X)
-        return total / len(self.members)
+        """Return the weighted mean of the members' log-densities (n,), nats per unit of the columns."""
+        voters, shown = self.voters, None
+        total, weights = np.zeros(len(X)), 0.0
+        for member in voters:
+            sight = member.sight
+            if sight.stems:
+                seen = sight.of(X)
+            else:  # all of these see the same
+                seen = shown = sight.of(X) if shown is None else shown
+            total += sight.weight * member.seen_log_density(seen)
+            weights += sight.weight
+        return total / weights
+
+    @property
+    def voters(self) -> tuple[Member, ...]:
+        """The members that have a say."""
+        return tuple(member for member in self.members if member.sight.weight)
 
     def explain(self, X: Floats, names: Sequence[str]) -> list[Explanation]:
         """Say why rows (n, d) are improbable: surprise is the mean over members, all else the first full member's."""
         if not len(X):
             return []
         X = np.ascontiguousarray(X)
-        parts = [member.explain(X) for member in self.members]
-        teller = next((i for i, member in enumerate(self.members) if member.is_full), 0)
-        surprise = np.mean([part.surprise for part in parts], axis=0)
-        observed = self.members[teller].view.encode(X)
-        return _explanations(self.members[teller].name, parts[teller], surprise, observed, names)
+        voters = self.voters
+        parts = [member.explain(X) for member in voters]
+        teller = next((i for i, member in enumerate(voters) if member.is_full), 0)
+        folded = [m.sight.folded(part.surprise, len(names)) for m, part in zip(voters, parts, strict=True)]
+        surprise = np.average(folded, axis=0, weights=[member.sight.weight for member in voters])
+        observed = voters[teller].view.encode(voters[teller].sight.of(X))
+        return _explanations(voters[teller].name, parts[teller], surprise, observed, names)
 
     def with_member(self, index: int, member: Member, version: Version) -> Detector:
         """Return a detector in which one member was exchanged."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.detector import mixtures
+from streamgmm.detector.sight import WHOLE, Sight
 from streamgmm.detector.view import View
 from streamgmm.mixture.marginals import Marginals
 
@@ -37,12 +38,15 @@ class Member:
         As in the configuration: single, slow, fast, marginals …
     trained_at
         Event time (seconds since the epoch) of the newest row of its last fit; NaN where rows have no time.
+    sight
+        What it sees of a row, and how much it has to say.
     """
 
     name: str
     view: View
     mixture: Mixture
     trained_at: float
+    sight: Sight = WHOLE
 
     @property
     def is_full(self) -> bool:
@@ -51,13 +55,17 @@ class Member:
 
     def log_density(self, X: Floats) -> Floats:
         """Return the log-density of each row, nats per unit of the columns: (n, d) → (n,)."""
+        return self.seen_log_density(self.sight.of(X))
+
+    def seen_log_density(self, X: Floats) -> Floats:
+        """Return the same of what it sees of the rows."""
         log_density = mixtures.log_density(self.mixture, self.features(X)) + self.view.log_jacobian
         if self.view.counted:
             log_density += self._blank_log_density() + self.view.tables.log_mass(X)
         return log_density
 
     def features(self, X: Floats) -> Floats:
-        """Return what the mixture sees of columns (n, d)."""
+        """Return what the mixture sees of the columns that the member sees."""
         return self.view.apply(X, mixtures.blank(self.mixture))
 
     def _blank_log_density(self) -> float:
@@ -68,12 +76,12 @@ class Member:
         return float(0.5 * np.log(2.0 * np.pi * variances).sum())
 
     def explain(self, X: Floats) -> Attribution:
-        """Attribute rows (n, d) to features: expected and stddev in the units of the columns.
+        """Attribute what the member sees of rows (n, d): expected and stddev in the units of its columns.
 
         The surprise stays per standardised unit, so that features of different units can be ranked; nothing is
         clipped but what would overflow. Of a counted column it is that of the value by itself.
         """
-        view = self.view
+        view, X = self.view, self.sight.of(X)
         z = np.clip(view.scaled(X), -FARTHEST, FARTHEST)
         z[:, view.tables.columns] = mixtures.blank(self.mixture)
         a = mixtures.attribute(self.mixture, z)
@@ -89,6 +97,7 @@ class Member:
         """Return everything as named arrays."""
         arrays = {f"view.{k}": v for k, v in self.view.to_arrays().items()}
         arrays |= {f"mixture.{k}": v for k, v in self.mixture.to_arrays().items()}
+        arrays |= {f"sight.{k}": v for k, v in self.sight.to_arrays().items()}
         return arrays | {"name": np.array(self.name), "trained_at": np.array(self.trained_at)}
 
     @classmethod
@@ -99,6 +108,7 @@ class Member:
             view=View.from_arrays(select(arrays, "view.")),
             mixture=mixtures.from_arrays(select(arrays, "mixture.")),
             trained_at=float(arrays["trained_at"]),
+            sight=Sight.from_arrays(select(arrays, "sight.")),
         )
 
 

@@ -55,26 +55,29 @@ class Comparable:
         without; empty ones are the identity.
     age : int
         Learnt rows since they were made.
+    stems
+        Of each hidden column, the shown one that it stems from: where that is missing, so is the hidden one.
     """
 
     patterns: Bools
     maps: Mapping[int, Floats] = field(default_factory=dict)
     age: int = 0
+    stems: tuple[int, ...] = ()
 
     @classmethod
-    def of_window(cls, X: Floats) -> Comparable:
-        """Choose the patterns that the window's rows (n, n_features) have most often; maps are made when needed."""
-        patterns, counts = _patterns(X)
+    def of_window(cls, X: Floats, stems: tuple[int, ...] = ()) -> Comparable:
+        """Choose the patterns that the window's rows (n, d) have most often; maps are made when needed."""
+        patterns, counts = _patterns(_shown(X, stems))
         common = np.flatnonzero(counts >= MIN_ROWS_OF_PATTERN)
         common = common[np.argsort(-counts[common], kind="stable")][:MOST_PATTERNS]
-        return cls(patterns[common])
+        return cls(patterns[common], stems=stems)
 
     def after(self, X: Floats, window: Window) -> Comparable:
-        """Return what serves after a step that taught rows X (n, n_features); the window holds them already."""
-        patterns, counts = _patterns(X)
+        """Return what serves after a step that taught rows X (n, d); the window holds them already."""
+        patterns, counts = _patterns(_shown(X, self.stems))
         new = any(not (self.patterns == p).all(axis=1).any() for p in patterns[counts >= MIN_ROWS_OF_PATTERN])
         if self.age + len(X) >= RENEWED_EVERY or (new and len(self.patterns) < MOST_PATTERNS):
-            return Comparable.of_window(window.rows())
+            return Comparable.of_window(window.rows(), self.stems)
         return replace(self, age=self.age + len(X))
 
     def keys(self, absent: Bools) -> NDArray[np.int64]:
@@ -90,7 +93,7 @@ class Comparable:
         new = [key for key in needed if key not in self.maps]
         if not new:
             return self
-        donors = _donors(window)
+        donors = _donors(window, self.stems)
         return replace(self, maps=dict(self.maps) | {key: self._map(key, detector, donors, seed) for key in new})
 
     def correction(self, log_density: Floats, absent: Bools, keys: NDArray[np.int64]) -> Floats:
@@ -103,12 +106,12 @@ class Comparable:
         return out - log_density
 
     def _map(self, key: int, detector: Detector, donors: Floats, seed: int) -> Floats:
-        absent = np.isnan(donors)
+        absent = np.isnan(_shown(donors, self.stems))
         hidden = self._hidden(key, absent, np.random.default_rng([seed, key]))
         chosen = (hidden != absent).any(axis=1)
         if chosen.sum() < MIN_DONORS:
             return np.empty((2, 0))
-        masked = np.where(hidden, np.nan, donors)[chosen]
+        masked = np.where(np.hstack([hidden, hidden[:, self.stems]]), np.nan, donors)[chosen]
         scores = (detector.log_density(rows) for rows in (masked, np.ascontiguousarray(donors[chosen])))
         usual = [s + USUAL_CELL * a.sum(axis=1) for s, a in zip(scores, (hidden[chosen], absent[chosen]), strict=True)]
         return np.array([np.quantile(s, PROBABILITIES) for s in usual])
@@ -124,13 +127,15 @@ class Comparable:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays."""
         maps = {f"map{key}": quantiles for key, quantiles in self.maps.items()}
-        return maps | {"patterns": self.patterns, "age": np.array(self.age)}
+        stems = {"stems": np.array(self.stems, dtype=np.int64)} if self.stems else {}
+        return maps | stems | {"patterns": self.patterns, "age": np.array(self.age)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Comparable:
         """Rebuild what `to_arrays` gave."""
         maps = {int(name.removeprefix("map")): a for name, a in arrays.items() if name.startswith("map")}
-        return cls(arrays["patterns"], maps, int(arrays["age"]))
+        stems = tuple(int(j) for j in arrays.get("stems", ()))
+        return cls(arrays["patterns"], maps, int(arrays["age"]), stems)
 
 
 def _patterns(X: Floats) -> tuple[Bools, NDArray[np.int64]]:
@@ -143,9 +148,14 @@ def _patterns(X: Floats) -> tuple[Bools, NDArray[np.int64]]:
     return patterns, counts
 
 
-def _donors(window: Floats) -> Floats:
+def _shown(X: Floats, stems: tuple[int, ...]) -> Floats:
+    """Return rows (n, d) without the hidden columns."""
+    return X[:, : X.shape[1] - len(stems)]
+
+
+def _donors(window: Floats, stems: tuple[int, ...]) -> Floats:
     """Return the newest complete rows; where there are too few, those with the fewest missing cells."""
-    counts = np.isnan(window).sum(axis=1)
+    counts = np.isnan(_shown(window, stems)).sum(axis=1)
     allowed = 0 if not len(counts) else np.sort(counts)[min(len(counts), MIN_DONORS) - 1]
     return np.ascontiguousarray(window[counts <= allowed][-DONORS:])
 

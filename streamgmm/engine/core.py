@@ -239,12 +239,12 @@ class Engine:
             state.clocks[i].since_refresh = 0
             self._move_on(i, REFRESH_PASSES, rows, shared)
 
-    def _move_on(self, i: int, passes: int, rows: Callable[[int], Floats], shared: Shared) -> None:
+    def _move_on(self, i: int, passes: int, rows: Callable[[int, int | None], Floats], shared: Shared) -> None:
         """Take one member a few EM passes on, over its window; one that fails the numeric checks stays as it is."""
         state, settings = self.state, self.settings.members[i]
-        if state.detector is None:
+        if state.detector is None or not state.detector.members[i].sight.weight:
             return
-        X, newest = rows(settings.window), state.window.newest()
+        X, newest = rows(settings.window, settings.n_columns or None), state.window.newest()
         try:
             member = warm(state.detector.members[i], X, newest, settings, passes, shared=shared)
             problem = str(gate(member) or "")
@@ -326,7 +326,8 @@ class Engine:
 
     def _comparable(self, detector: Detector, result: Candidate) -> Floats:
         """Return a first fit's held-out scores, those of rows with missing cells on the scale of the others."""
-        absent = np.isnan(result.job.X[len(result.job.X) - len(result.held_out) :])
+        rows = result.job.X[len(result.job.X) - len(result.held_out) :]
+        absent = np.isnan(rows[:, : len(self.settings.names)])
         maps = comparable_for(self.state, self.settings, detector, absent)
         return result.held_out + maps.correction(result.held_out, absent, maps.keys(absent))
 

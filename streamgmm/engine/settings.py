@@ -23,7 +23,9 @@ class EngineSettings:
     Attributes
     ----------
     names
-        The columns, in order.
+        The columns, in order; hidden ones, behind them, have none.
+    stems
+        Of each hidden column, the column that it stems from, by index.
     members
         One for `single`, several for a committee.
     min_records : int
@@ -73,6 +75,12 @@ class EngineSettings:
     refit_deadline: float = 60.0
     seed: int = 0
     rules: Mapping[str, FieldRule] = field(default_factory=dict)
+    stems: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        """Return the number of columns of the rows, the hidden ones included."""
+        return len(self.names) + len(self.stems)
 
     @property
     def window(self) -> int:

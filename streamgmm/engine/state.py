@@ -206,7 +206,7 @@ class State:
 
 
 def _check(settings: EngineSettings, arrays: Arrays) -> None:
-    X, d = arrays["window.X"], len(settings.names)
+    X, d = arrays["window.X"], settings.width
     if X.size and X.shape[1] != d:
         raise SnapshotError(
             f"the snapshot has {X.shape[1]} columns, the configuration {d}",

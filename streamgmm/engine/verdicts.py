@@ -132,7 +132,7 @@ def _correction(
     state: State, detector: Detector, settings: EngineSettings, X: Floats, log_density: Floats
 ) -> tuple[Comparable | None, Floats]:
     """Return the maps that rows with missing cells took, and what they add to log-densities (n,), nats."""
-    correction, absent = np.zeros(len(X)), np.isnan(X)
+    correction, absent = np.zeros(len(X)), np.isnan(X[:, : len(settings.names)])
     incomplete = np.flatnonzero(absent.any(axis=1) & ~np.isnan(log_density))
     if not len(incomplete):
         return state.comparable, correction
@@ -150,7 +150,7 @@ def comparable_for(state: State, settings: EngineSettings, detector: Detector, a
     """
     found = state.comparable
     if found is None:
-        found = Comparable.of_window(state.window.rows())
+        found = Comparable.of_window(state.window.rows(), settings.stems)
     needed = [int(key) for key in np.unique(found.keys(absent)) if key >= 0]
     if all(key in found.maps for key in needed):
         return found

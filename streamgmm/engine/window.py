@@ -75,18 +75,19 @@ class Window:
             window = window.add(block)
         return window
 
-    def rows(self, newest: int | None = None) -> Floats:
-        """Return the newest rows (n, d), oldest of them first; all of them unless told."""
+    def rows(self, newest: int | None = None, width: int | None = None) -> Floats:
+        """Return the newest rows (n, d), oldest of them first, and their first columns; all of both unless told."""
         blocks = self.blocks
         if not blocks:
             return np.empty((0, 0))
         if newest is None or newest >= len(self):
-            return np.concatenate([b.X for b in blocks])
+            return np.concatenate([b.X[:, :width] for b in blocks])
         first, rows = len(blocks), 0
         while rows < newest:
             first -= 1
             rows += len(blocks[first].t)
-        return np.concatenate([blocks[first].X[rows - newest :], *[b.X for b in blocks[first + 1 :]]])
+        head = blocks[first].X[rows - newest :, :width]
+        return np.concatenate([head, *[b.X[:, :width] for b in blocks[first + 1 :]]])
 
     def times(self) -> Floats:
         """Return the event times (n,)."""

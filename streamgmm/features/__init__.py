@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, NDArray[Any]]
 
 MAX_KEYS = 10_000
+HISTORY = "history"
 
 
 class Rows(NamedTuple):
@@ -86,16 +87,27 @@ class Pipeline:
         In order; each was built for the names that the one before gives out.
     keys
         Most keys that state is kept for; beyond, the key seen longest ago starts anew.
+    history
+        What the hidden columns behind all others are, as `with_history` says it; None where there are none.
     """
 
-    def __init__(self, inputs: Sequence[str], features: Sequence[Feature] = (), keys: int = MAX_KEYS) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[str],
+        features: Sequence[Feature] = (),
+        keys: int = MAX_KEYS,
+        *,
+        history: Mapping[str, Any] | None = None,
+    ) -> None:
         self.inputs = tuple(inputs)
         self.features = tuple(features)
+        self.history = history
+        self._most_keys = keys
         self._keys = KeyTable(keys) if any(feature.by_key for feature in features) else None
 
     @classmethod
     def build(cls, specs: Sequence[Mapping[str, Json]], names: Sequence[str], keys: int = MAX_KEYS) -> Pipeline:
-        """Build the features that a configuration lists; `type` names the member.
+        """Build the features that a configuration lists; `type` names the member. What `history` holds may come last.
 
         Raises
         ------
@@ -105,6 +117,8 @@ class Pipeline:
         features: list[Feature] = []
         current = tuple(names)
         for i, spec in enumerate(specs):
+            if spec.get("type") == HISTORY:
+                return cls(names, features, keys).with_history(spec["columns"], spec["half_life"])
             try:
                 feature: Feature = registry.member("features", str(spec.get("type"))).build(spec, current)
             except ConfigError as error:
@@ -119,9 +133,25 @@ class Pipeline:
         return cls(names)
 
     @property
+    def stems(self) -> tuple[int, ...]:
+        """Of each hidden column, the shown one that it stems from, by index."""
+        return () if self.history is None else 2 * tuple(self.history["columns"])
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns that come out."""
-        return self.features[-1].names if self.features else self.inputs
+        """Names of the columns that come out, the hidden ones aside."""
+        names = self.features[-1].names if self.features else self.inputs
+        return names[: len(names) - len(self.stems)]
+
+    def with_history(self, columns: Sequence[int], half_life: float) -> Pipeline:
+        """Return the pipeline with hidden columns behind: recent level, then activity, of shown ones (by index)."""
+        if not columns:
+            return self
+        names = (*self.names, *(f"{self.names[j]} {what}" for what in ("level", "activity") for j in columns))
+        activity = registry.member("features", "activity")
+        past = activity.Activity(np.array(columns, dtype=np.int64), names, half_life, by_key=True)
+        spec = {"type": HISTORY, "columns": list(columns), "half_life": half_life}
+        return Pipeline(self.inputs, (*self.features, past), self._most_keys, history=spec)
 
     @property
     def n_inputs(self) -> int:
@@ -129,7 +159,7 @@ class Pipeline:
         return len(self.inputs)
 
     def apply(self, X: Floats, time: Floats | None = None, keys: ByteColumn | None = None) -> Floats:
-        """Return the columns (n, len(names)), C-contiguous, of rows X (n, n_inputs) in stream order.
+        """Return the columns (n, len(names) + hidden ones), C-contiguous, of rows X (n, n_inputs) in stream order.
 
         Parameters
         ----------

@@ -47,9 +47,11 @@ class Activity:
         """Return X and two more columns per chosen one, all levels first."""
         present = np.array(X[:, self._columns], order="C")
         self._past = grown(self._past, rows.slot, np.nan)
-        out = np.empty((len(X), 2 * len(self._columns)))
-        levels_and_activities(present, rows.slot, rows.fresh, self._weight, self._past, out)
-        return np.hstack([X, out])
+        first = X.shape[1]
+        out = np.empty((len(X), first + 2 * len(self._columns)))
+        out[:, :first] = X
+        levels_and_activities(present, rows.slot, rows.fresh, self._weight, self._past, first, out)
+        return out
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Return last values, levels and activities."""

@@ -39,13 +39,13 @@ def deviations(X, slot, fresh, weight, mean, out):  # type: ignore[no-untyped-de
 
 
 @njit(
-    "void(float64[:, ::1], int64[::1], bool_[::1], float64, float64[:, :, ::1], float64[:, ::1])",
+    "void(float64[:, ::1], int64[::1], bool_[::1], float64, float64[:, :, ::1], int64, float64[:, ::1])",
     nogil=True,
     cache=True,
     error_model="numpy",
 )
-def levels_and_activities(X, slot, fresh, weight, past, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
-    """Write the weighted means of x and of |change|, this row's included, into out (n, 2 d), all of x first.
+def levels_and_activities(X, slot, fresh, weight, past, first, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write the weighted means of x, then of |change|, this row's included, to out (n, first + 2 d) from `first` on.
 
     `past` (slots, 3, d) holds the last value known and both means; NaN, overflow and fresh rows as in `deviations`.
     """
@@ -57,7 +57,7 @@ def levels_and_activities(X, slot, fresh, weight, past, out):  # type: ignore[no
         for j in range(d):
             x = X[i, j]
             if np.isnan(x):
-                out[i, j] = out[i, d + j] = np.nan
+                out[i, first + j] = out[i, first + d + j] = np.nan
                 continue
             if np.isnan(now[0, j]):
                 now[1, j], now[2, j] = x, 0.0
@@ -65,4 +65,4 @@ def levels_and_activities(X, slot, fresh, weight, past, out):  # type: ignore[no
                 now[1, j] += weight * min(max(x - now[1, j], -LARGEST), LARGEST)
                 now[2, j] += weight * (min(abs(x - now[0, j]), LARGEST) - now[2, j])
             now[0, j] = x
-            out[i, j], out[i, d + j] = now[1, j], now[2, j]
+            out[i, first + j], out[i, first + d + j] = now[1, j], now[2, j]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from streamgmm.checkpoint import Identity
     from streamgmm.config import Config
     from streamgmm.engine.settings import EngineSettings
+    from streamgmm.features import Pipeline
     from streamgmm.mixture.parameters import MixtureParameters
     from streamgmm.refit.fitting import OnPass
     from streamgmm.snapshots import Snapshot
@@ -77,11 +78,11 @@ def inputs(config: Config, fields: Sequence[str]) -> tuple[str, ...]:
     return tuple(fields) if config.codec is None else config.codec.names
 
 
-def identity(config: Config, fields: Sequence[str], columns: Sequence[str]) -> checkpoint.Identity:
+def identity(config: Config, columns: Pipeline) -> checkpoint.Identity:
     """Return what a daemon must share with the snapshot; without a codec, that it reads these fields as JSON."""
     if config.codec is not None:
         return assembly.identity(config, columns)
-    return checkpoint.Identity(tuple(fields), columns, "json", assembly.feature_specs(config))
+    return checkpoint.Identity(columns.inputs, columns.names, "json", assembly.column_specs(config, columns))
 
 
 def fit(
@@ -118,7 +119,8 @@ def fit(
     """
     columns = assembly.pipeline(config, fields if coded else inputs(config, fields))
     categories = assembly.categories(config) if coded else ()
-    settings = replace(assembly.engine_settings(config, columns.names, categories), refit_deadline=math.inf)
+    settings = assembly.engine_settings(config, columns.names, categories, columns.stems)
+    settings = replace(settings, refit_deadline=math.inf)
     _enough(X)
     detector = StreamDetector(settings, columns, warm_up=len(X), explain=False, on_pass=on_pass)
     detector.process(X, t, keys)
@@ -129,7 +131,7 @@ def fit(
             f"the fit failed: {said[-1] if said else 'no row was left to learn'}",
             hint="fewer components (model.n_components) or more rows may help",
         )
-    return Fitted(state, columns.state(), identity(config, columns.inputs, columns.names))
+    return Fitted(state, columns.state(), identity(config, columns))
 
 
 def adopt(
@@ -154,14 +156,14 @@ def adopt(
     StopError
         The configuration's columns are not as many as the mixture's features.
     """
+    if "committee" not in config.model.model_fields_set:
+        config = config.model_copy(update={"model": config.model.model_copy(update={"committee": ("single",)})})
     columns = assembly.pipeline(config, inputs(config, fields))
     if len(columns.names) != params.n_features:
         raise StopError(
             f"the mixture has {params.n_features} features, the configuration {len(columns.names)} columns",
             hint=f"the columns are {', '.join(columns.names)}",
         )
-    if "committee" not in config.model.model_fields_set:
-        config = config.model_copy(update={"model": config.model.model_copy(update={"committee": ("single",)})})
     settings = assembly.engine_settings(config, columns.names)
     if len(settings.members) > 1 or settings.members[0].kind != "mixture":
         raise StopError(
@@ -173,7 +175,7 @@ def adopt(
     state.detector = detector
     if X is not None:
         _take(state, settings, detector, columns.apply(as_features(X, columns.n_inputs), t), t)
-    return Fitted(state, columns.state(), identity(config, columns.inputs, columns.names))
+    return Fitted(state, columns.state(), identity(config, columns))
 
 
 def _take(state: State, settings: EngineSettings, detector: Detector, X: Floats, t: Floats | None) -> None:
@@ -214,7 +216,7 @@ def select(
     members = assembly.engine_settings(config, columns.names).members
     member = next((m for m in members if m.kind == "mixture"), members[0])
     _enough(X)
-    rows = columns.apply(as_features(X, columns.n_inputs), t)
+    rows = columns.apply(as_features(X, columns.n_inputs), t)[:, : len(columns.names)]
     rows = rows[~np.isnan(rows).all(axis=1)]
     return selection.select(
         View.fit(rows, member.clip, ()).apply(rows),

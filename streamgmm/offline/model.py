@@ -109,8 +109,15 @@ class Model:
             )
         return members[name]
 
+    def columns_of(self, member: Member) -> tuple[str, ...]:
+        """Return the names of the columns that a member sees."""
+        stems = member.sight.stems
+        half = len(stems) // 2
+        past = [f"{self.columns[j]} {'level' if i < half else 'activity'}" for i, j in enumerate(stems)]
+        return tuple(past) or self.columns
+
     def derive(self, X: ArrayLike, t: Floats | None = None) -> Floats:
-        """Return the columns (n, len(columns)) of rows X (n, len(fields)), as of a stream that begins with them.
+        """Return the columns (n, len(columns) + hidden ones) of rows X (n, len(fields)), as of a stream's first ones.
 
         `t` (n,) are their event times, seconds, if there are any.
 
@@ -130,11 +137,12 @@ class Model:
         saved window (`engine.comparable`); `seed` is `learning.seed`. Results do not depend on the threads.
         """
         columns = self.derive(X, t)
-        settings = EngineSettings(names=self.columns, target_rate=target_rate, seed=seed)
+        stems = Pipeline.build(self.features, self.fields).stems
+        settings = EngineSettings(names=self.columns, target_rate=target_rate, seed=seed, stems=stems)
         state, out = State.fresh(settings), Output(len(columns))
         state.calibration, state.comparable = self.calibration, self.comparable
         state.window = Window(max(1, len(self.window))).add(Block.seal(self.window, np.empty(len(self.window))))
-        absent = np.isnan(columns)
+        absent = np.isnan(columns[:, : len(self.columns)])
         scorable = np.logical_not(absent.all(axis=1))
         incomplete = absent.any(axis=1) & scorable
         if incomplete.any():

@@ -68,15 +68,15 @@ def _named(store: SnapshotStore, version: str) -> str:
 
 def _reverted(newest: Snapshot, parent: Snapshot, created: str) -> Snapshot:
     detectors = [_detector(snapshot) for snapshot in (newest, parent)]
-    for what in ("fields", "columns", "codec", "features"):
-        if newest.manifest[what] != parent.manifest[what]:
-            raise StopError(f"snapshot {parent.name} was made with other {what} than {newest.name}")
     now, then = ([member.name for member in detector.members] for detector in detectors)
     if now != then:
         raise StopError(
             f"snapshot {parent.name} has the members {', '.join(then)}, and {newest.name} {', '.join(now)}",
             hint="a committee is reverted to one of the same members",
         )
+    for what in ("fields", "columns", "codec", "features"):
+        if newest.manifest[what] != parent.manifest[what]:
+            raise StopError(f"snapshot {parent.name} was made with other {what} than {newest.name}")
     version = Version(detectors[0].version.promotion + 1, 0)
     arrays = {name: array for name, array in newest.arrays.items() if not name.startswith(_ITS_OWN)}
     arrays |= {name: array for name, array in parent.arrays.items() if name.startswith(_DETECTOR)}

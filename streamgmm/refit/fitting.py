@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from streamgmm.detector.committee import Detector
 from streamgmm.detector.member import Member
 from streamgmm.detector.mixtures import blank, component_weights, numbers
 from streamgmm.errors import FitError
@@ -17,7 +18,9 @@ from streamgmm.mixture.em import Fit, Protection, fit
 from streamgmm.mixture.marginals import Marginals
 from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.selection import select
+from streamgmm.records import Version
 from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
+from streamgmm.refit.order import sight_of
 from streamgmm.refit.reduction import Reduction
 from streamgmm.refit.shared import Shared
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from streamgmm.detector.mixtures import Mixture
+    from streamgmm.detector.sight import Sight
     from streamgmm.detector.view import View
 
     Floats = NDArray[np.float64]
@@ -108,8 +112,14 @@ def warm(
     on_pass: OnPass | None = None,
     shared: Shared | None = None,
 ) -> Member:
-    """Move a member on: refit its view, carry its mixture over to it, and take a few EM passes."""
+    """Move a member on: refit its view, carry its mixture over to it, and take a few EM passes.
+
+    One that has no say is left as it is.
+    """
+    if not member.sight.weight:
+        return member
     shared = shared or Shared()
+    X = member.sight.of(X)
     view = shared.view(X, settings, member.view)
     z = shared.features(X, view, blank(member.mixture))
     mixture: Mixture
@@ -124,7 +134,7 @@ def warm(
         else:
             mixture = em.run(start, z, passes, 0.0, guard, deadline=expired, on_pass=on_pass).parameters
     _check(expired)
-    return Member(member.name, view, mixture, newest)
+    return Member(member.name, view, mixture, newest, member.sight)
 
 
 def cold(
@@ -135,15 +145,21 @@ def cold(
     previous: View | None = None,
     expired: Expired | None = None,
     on_pass: OnPass | None = None,
+    sight: Sight | None = None,
 ) -> Member:
-    """Fit a member from nothing: k-means++ starts (quantiles for marginals), then EM."""
+    """Fit a member from nothing: k-means++ starts (quantiles for marginals), then EM.
+
+    `previous` is the view of a member of the same `sight`, which the rows decide unless it is given.
+    """
+    sight = sight_of(settings, X) if sight is None else sight
+    X = sight.of(X)
     view = Shared().view(X, settings, previous)
     if settings.kind == "marginals":
         z = view.apply(X, math.nan)
         start = marginals.start(z, settings.n_components)
         found = marginals.run(start, z, COLD_PASSES, settings.floor, deadline=expired, on_pass=on_pass)
         _check(expired)
-        return Member(settings.name, view, found, newest)
+        return Member(settings.name, view, found, newest, sight)
     z = view.apply(X)
     if settings.reduces:
         reduced = _reduced(z, settings)
@@ -151,7 +167,7 @@ def cold(
     else:
         fitted = _mixture(z, settings, rng, expired, on_pass).parameters
     _check(expired)
-    return Member(settings.name, view, fitted, newest)
+    return Member(settings.name, view, fitted, newest, sight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +281,7 @@ def _first(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate:
     rng = job.rng()
     n = max(1, int(FIRST_SHARE * len(job.X)))
     early = [cold(job.X[:n][-s.window :], job.newest, s, rng, None, expired, on_pass) for s in job.settings]
-    held_out = np.mean([m.log_density(job.X[n:]) for m in early], axis=0) if n < len(job.X) else np.empty(0)
+    held_out = Detector(tuple(early), Version()).log_density(job.X[n:]) if n < len(job.X) else np.empty(0)
     members = tuple(
         warm(m, job.X[-s.window :], job.newest, s, COLD_PASSES, expired, on_pass)
         for m, s in zip(early, job.settings, strict=True)
@@ -278,8 +294,12 @@ def _warm(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate:
 
 
 def _warm_one(job: Job, i: int, expired: Expired, on_pass: OnPass | None) -> Member:
-    settings = job.settings[i]
-    return warm(job.incumbents[i], job.X[-settings.window :], job.newest, settings, REFIT_PASSES, expired, on_pass)
+    settings, incumbent = job.settings[i], job.incumbents[i]
+    X = job.X[-settings.window :]
+    sight = sight_of(settings, X)
+    if sight != incumbent.sight:
+        return cold(X, job.newest, settings, job.rng(), None, expired, on_pass, sight)
+    return warm(incumbent, X, job.newest, settings, REFIT_PASSES, expired, on_pass)
 
 
 def _challenger(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate:
@@ -289,10 +309,13 @@ def _challenger(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate
     for i, settings in enumerate(job.settings):
         incumbent, X = job.incumbents[i], job.X[-settings.window :]
         chosen = rng.random(len(X)) < CHALLENGER_SHARE
+        if not incumbent.sight.weight or sight_of(settings, X) != incumbent.sight:
+            members.append(_warm_one(job, i, expired, on_pass))
+            continue
         warmed = warm(incumbent, X[chosen], job.newest, settings, 1, expired)
         seen = X[chosen]
         seen = seen[:: -(-len(seen) // _challenger_rows(settings.n_components, X.shape[1]))]
-        fresh = cold(seen, job.newest, settings, rng, incumbent.view, expired, on_pass)
+        fresh = cold(seen, job.newest, settings, rng, incumbent.view, expired, on_pass, incumbent.sight)
         gain = fresh.log_density(X[~chosen]) - warmed.log_density(X[~chosen])
         if _clearly_positive(gain):
             members.append(warm(fresh, X, job.newest, settings, 1, expired))

@@ -59,6 +59,12 @@ class MemberSettings:
     pca_components, pca_share
         How many principal axes the mixture is fitted along, or the share of the variance they shall hold; neither: it
         is fitted to the features themselves.
+    n_columns : int
+        It sees the first so many columns of the rows; 0 = all of them.
+    stems
+        Of each hidden column, which a temporal member sees instead: the column that it stems from, by index.
+    weight : float
+        How much its log-density counts in the committee's mean.
     """
 
     name: str = "single"
@@ -79,6 +85,9 @@ class MemberSettings:
     scaling: Literal["standard", "robust"] = "standard"
     pca_components: int | None = None
     pca_share: float | None = None
+    n_columns: int = 0
+    stems: tuple[int, ...] = ()
+    weight: float = 1.0
 
     @property
     def reduces(self) -> bool:

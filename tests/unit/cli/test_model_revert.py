@@ -61,8 +61,8 @@ def test_the_former_detector_serves_under_a_new_version(store, version, capsys):
 def test_a_daemon_goes_on_from_it_and_forgets_what_was_under_way(store, config):
     assert revert(store, "1.0") == 0
     columns = assembly.pipeline(config, FIELDS)
-    settings = assembly.engine_settings(config, columns.names)
-    restored = checkpoint.unpack(store.newest(), settings, history.identity(config, FIELDS, columns.names))
+    settings = assembly.engine_settings(config, columns.names, stems=columns.stems)
+    restored = checkpoint.unpack(store.newest(), settings, history.identity(config, columns))
     assert restored.state.detector.version == Version(3, 0)
     assert (restored.state.shadow, restored.state.flight, restored.state.comparable) == (None, None, None)
     assert restored.state.epoch == 5
@@ -92,7 +92,7 @@ def test_the_members_must_be_the_same(store, tmp_path, rng, capsys):
     store.save(history.fit(read_config(tmp_path / "config.yaml"), FIELDS, rng.normal(size=(300, 2))).snapshot("now"))
     assert revert(store, "1.0") == 0  # its newest snapshot: the single one
     assert revert(store, "2.7") == 1
-    assert "has the members slow, fast, marginals, and 00000004 single" in capsys.readouterr().err
+    assert "has the members slow, fast, marginals, temporal, and 00000004 single" in capsys.readouterr().err
 
 
 def test_a_folder_in_use_is_left_alone(store, capsys):

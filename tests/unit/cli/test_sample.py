@@ -64,4 +64,7 @@ def test_marginals_draw_each_column_by_itself(fitted, tables, tmp_path):
 def test_an_unknown_member_is_told(fitted, tmp_path, capsys):
     arguments = ["--member", "quick", "-n", "5", "--output", str(tmp_path / "x.csv")]
     assert cli.main(["sample", "--model", str(fitted), *arguments]) == 1
-    assert "there is no member 'quick' in snapshot 00000001 (it has slow, fast, marginals)" in capsys.readouterr().err
+    assert (
+        "there is no member 'quick' in snapshot 00000001 (it has slow, fast, marginals, temporal)"
+        in capsys.readouterr().err
+    )

@@ -1,0 +1,66 @@
+"""Does the order of rows say anything? Where it does, a temporal member looks at the recent past of each column."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from streamgmm.detector.column_kernels import count_values
+from streamgmm.detector.sight import WHOLE, Sight
+from streamgmm.detector.tables import MAX_VALUES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from streamgmm.refit.job import MemberSettings
+
+    Floats = NDArray[np.float64]
+    Bools = NDArray[np.bool_]
+
+# Mean change from row to row, in mean differences of rows drawn at random: 1 where the order says nothing. Measured on
+# 32 streams: 0.57 at most where rows are in order, 0.89 at least where they are not.
+MOST_CHANGE = 0.6
+_PAIRS = 0x5EED
+
+
+def sight_of(settings: MemberSettings, X: Floats) -> Sight:
+    """Return what a member that is fitted to rows X (n, d) is to see.
+
+    A temporal member sees level and activity of the columns with more than a few values, and has a say only where half
+    of these columns are in order.
+    """
+    if not settings.stems:
+        return Sight(tuple(range(settings.n_columns))) if settings.n_columns else WHOLE
+    first, k = X.shape[1] - len(settings.stems), len(settings.stems) // 2
+    columns = np.array(settings.stems[:k])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        changes = change(np.ascontiguousarray(X[:, columns]), X[:, first + k :])
+    measured = _measured(X[:, columns]) & np.isfinite(changes)
+    in_order = bool(measured.any()) and float(np.median(changes[measured])) < MOST_CHANGE
+    chosen = np.flatnonzero(measured if in_order else np.ones(k, dtype=bool))
+    hidden = np.concatenate([first + chosen, first + k + chosen])
+    stems = np.tile(columns[chosen], 2)
+    return Sight(tuple(hidden.tolist()), tuple(stems.tolist()), settings.weight if in_order else 0.0)
+
+
+def change(X: Floats, activity: Floats) -> Floats:
+    """Return the mean activity of each column of rows (n, k), in mean differences of random pairs of its values (k,).
+
+    Activity is about neighbours in the stream even where the rows are a thinned sample of it.
+    """
+    other = X[np.random.default_rng(_PAIRS).permutation(len(X))]
+    return np.asarray(_mean(activity) / _mean(np.abs(X - other)))
+
+
+def _measured(X: Floats) -> Bools:
+    """Return which columns (k,) of rows (n, k) have more than a few distinct values."""
+    k = X.shape[1]
+    values, counts, found = np.zeros((k, MAX_VALUES)), np.zeros((k, MAX_VALUES)), np.zeros(k, dtype=np.intp)
+    count_values(np.ascontiguousarray(X), values, counts, found)
+    return np.asarray(found > MAX_VALUES)
+
+
+def _mean(X: Floats) -> Floats:
+    known = ~np.isnan(X)
+    return np.asarray(np.where(known, X, 0.0).sum(axis=0) / known.sum(axis=0))
