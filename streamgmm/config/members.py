@@ -93,7 +93,7 @@ class MarginalsMember(_Member):
 class TemporalMember(MarginalsMember):
     """The recent past of every column by itself: where it has been, and how much it moved a row."""
 
-    half_life: Float = Field(default=40, gt=0, le=1_000_000)
+    half_life: Float = Field(default=30, gt=0, le=1_000_000)
     """Rows after which a row counts half in what was of late."""
     weight: Float = Field(default=2.0, gt=0, le=100)
     """How much it counts in the committee's mean, where each other member counts 1."""

@@ -39,7 +39,7 @@ state:
 http:
   listen: "127.0.0.1:0"
 """
-TARGET_RATE = 0.008
+TARGET_RATE = 0.007
 RUN = (sys.executable, "-m", "streamgmm", "run")
 LISTENING = re.compile(r"http listening on http://([0-9.]+):([0-9]+)")
 HTTP_SECONDS = 2

@@ -48,7 +48,7 @@ def start(tmp_path):
 def test_only_the_target_rate_is_said_about_detection(tmp_path):
     names = Names.make("abc123")
     config = yaml.safe_load(config_text("127.0.0.1:9092", names, ("a", "b: c", "yes"), tmp_path))
-    assert config["detection"] == {"target_rate": 0.008}
+    assert config["detection"] == {"target_rate": 0.007}
     assert config["codec"]["fields"] == ["a", "b: c", "yes"]
     assert config["source"]["topic"] == names.input
     assert config["sinks"] == [{"type": "kafka", "topic": names.anomalies}]
