@@ -21,7 +21,9 @@ from topics import FIELDS, begin_at
 NEVER = 1_000_000_000
 PAUSED = {"refresh_every": NEVER, "refit_every": {"records": NEVER}, "challenger_every": 0}
 PAUSED_COMMITTEE = {
-    "members": {name: {"refresh_every": NEVER, "refit_every": NEVER} for name in ("slow", "fast", "marginals", "temporal")}
+    "members": {
+        name: {"refresh_every": NEVER, "refit_every": NEVER} for name in ("slow", "fast", "marginals", "temporal")
+    }
 }
 BENCHED = {
     "model": {"n_components": 8, "covariance_type": "full", "committee": "single"},
