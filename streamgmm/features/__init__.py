@@ -149,7 +149,9 @@ class Pipeline:
             return self
         names = (*self.names, *(f"{self.names[j]} {what}" for what in ("level", "activity") for j in columns))
         activity = registry.member("features", "activity")
-        past = activity.Activity(np.array(columns, dtype=np.int64), names, half_life, by_key=True)
+        chosen = np.array(columns, dtype=np.int64)
+        # A 0 where nothing is known would make short-lived keys look calm.
+        past = activity.Activity(chosen, names, half_life, by_key=True, unknown=np.nan)
         spec = {"type": HISTORY, "columns": list(columns), "half_life": half_life}
         return Pipeline(self.inputs, (*self.features, past), self._most_keys, history=spec)
 

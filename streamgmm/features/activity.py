@@ -33,12 +33,18 @@ def build(spec: Mapping[str, Json], names: tuple[str, ...]) -> Activity:
 
 
 class Activity:
-    """Levels and mean changes beside the present values. After a gap the change is since the last value known."""
+    """Levels and mean changes beside the present values. After a gap the change is since the last value known.
 
-    def __init__(self, columns: Ints, names: tuple[str, ...], half_life: float, *, by_key: bool) -> None:
+    `unknown` is the activity in the first row of a key.
+    """
+
+    def __init__(
+        self, columns: Ints, names: tuple[str, ...], half_life: float, *, by_key: bool, unknown: float = 0.0
+    ) -> None:
         self.names = names
         self.by_key = by_key
         self._columns = columns
+        self._unknown = unknown
         self._weight = -np.expm1(-np.log(2.0) / half_life)
         # Of each slot the last value, its level and its activity; NaN before anything is known.
         self._past = np.full((0, 3, len(columns)), np.nan)
@@ -50,7 +56,7 @@ class Activity:
         first = X.shape[1]
         out = np.empty((len(X), first + 2 * len(self._columns)))
         out[:, :first] = X
-        levels_and_activities(present, rows.slot, rows.fresh, self._weight, self._past, first, out)
+        levels_and_activities(present, rows.slot, rows.fresh, self._weight, self._past, first, self._unknown, out)
         return out
 
     def state(self) -> dict[str, NDArray[Any]]:

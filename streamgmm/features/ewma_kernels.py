@@ -39,15 +39,16 @@ def deviations(X, slot, fresh, weight, mean, out):  # type: ignore[no-untyped-de
 
 
 @njit(
-    "void(float64[:, ::1], int64[::1], bool_[::1], float64, float64[:, :, ::1], int64, float64[:, ::1])",
+    "void(float64[:, ::1], int64[::1], bool_[::1], float64, float64[:, :, ::1], int64, float64, float64[:, ::1])",
     nogil=True,
     cache=True,
     error_model="numpy",
 )
-def levels_and_activities(X, slot, fresh, weight, past, first, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+def levels_and_activities(X, slot, fresh, weight, past, first, unknown, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
     """Write the weighted means of x, then of |change|, this row's included, to out (n, first + 2 d) from `first` on.
 
     `past` (slots, 3, d) holds the last value known and both means; NaN, overflow and fresh rows as in `deviations`.
+    The first row of a slot has no change yet, and counts in no mean: its second one is `unknown`.
     """
     d = X.shape[1]
     for i in range(X.shape[0]):
@@ -60,9 +61,11 @@ def levels_and_activities(X, slot, fresh, weight, past, first, out):  # type: ig
                 out[i, first + j] = out[i, first + d + j] = np.nan
                 continue
             if np.isnan(now[0, j]):
-                now[1, j], now[2, j] = x, 0.0
+                now[1, j] = x
             else:
                 now[1, j] += weight * min(max(x - now[1, j], -LARGEST), LARGEST)
-                now[2, j] += weight * (min(abs(x - now[0, j]), LARGEST) - now[2, j])
+                change = min(abs(x - now[0, j]), LARGEST)
+                now[2, j] = change if np.isnan(now[2, j]) else now[2, j] + weight * (change - now[2, j])
             now[0, j] = x
-            out[i, first + j], out[i, first + d + j] = now[1, j], now[2, j]
+            out[i, first + j] = now[1, j]
+            out[i, first + d + j] = unknown if np.isnan(now[2, j]) else now[2, j]

@@ -83,7 +83,7 @@ def test_activity_tells_level_and_movement():
     names, out = apply({"type": "activity", "fields": ["a", "b"], "half_life": 1}, rows)
     assert names[2:] == ("a.level", "b.level", "a.activity", "b.activity")
     np.testing.assert_allclose(out[:, 2], [4, 6, NAN, 6.5, 6.75])
-    np.testing.assert_allclose(out[:, 4], [0, 2, NAN, 1.5, 0.75])
+    np.testing.assert_allclose(out[:, 4], [0, 4, NAN, 2.5, 1.25])
     assert (out[:, [3, 5]] == 0).all()
 
 
@@ -94,9 +94,10 @@ def test_activity_is_as_in_the_slow_twin(rng):
     keep = 0.5 ** (1 / 7)
     for j in range(2):
         known = X[~np.isnan(X[:, j]), j]
-        level, activity = [known[0]], [0.0]
-        for before, x in pairwise(known):
+        level, activity = [known[0]], [0.0, abs(known[1] - known[0])]
+        for x in known[1:]:
             level.append(keep * level[-1] + (1 - keep) * x)
+        for before, x in pairwise(known[1:]):
             activity.append(keep * activity[-1] + (1 - keep) * abs(x - before))
         np.testing.assert_allclose(out[~np.isnan(X[:, j])][:, [2 + j, 4 + j]], np.column_stack([level, activity]))
 

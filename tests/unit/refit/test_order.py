@@ -5,6 +5,7 @@ import pytest
 
 from streamgmm.detector.sight import Sight
 from streamgmm.features import Pipeline
+from streamgmm.records import ByteColumn
 from streamgmm.refit.job import MemberSettings
 from streamgmm.refit.order import MOST_CHANGE, change, sight_of
 
@@ -63,3 +64,11 @@ def test_columns_without_values_have_no_say():
     rows = with_past(np.column_stack([np.full(N, np.nan), wave]))
     assert sight_of(settings(2), rows).stems == (1, 1)
     assert sight_of(settings(1), with_past(np.full((N, 1), np.nan))).weight == 0.0
+
+
+@pytest.mark.parametrize("rows_of_a_key", [1, 3, 10])
+def test_keys_that_come_and_go_do_not_look_calm(rng, rows_of_a_key):
+    X = rng.normal(size=(N, 2))
+    keys = ByteColumn.from_values([b"%d" % (i // rows_of_a_key) for i in range(N)])
+    rows = Pipeline.identity(["a", "b"]).with_history((0, 1), 40.0).apply(X, keys=keys)
+    assert sight_of(settings(2), rows).weight == 0.0
