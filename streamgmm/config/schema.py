@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS_SUFFIX = "-dead-letters"
 MOST_REMEMBERED = 2**27  # values that one derived column may keep: 1 GiB
+VALUES_OF_A_PAST = 3  # that a temporal member's hidden columns keep for each key and column
 
 
 class Config(Section):
@@ -102,9 +103,25 @@ class Config(Section):
                     f"{steps} rows of {len(spec.fields)} columns for each of limits.keys ({self.limits.keys}) could "
                     "take more than 1 GiB; lower steps or limits.keys, or say by: stream",
                 )
+        yield from self._past_rules(columns)
         for name in self.detection.fields:
             if columns and name not in columns:
                 yield Rule(("detection", "fields", name), f"there is no column {name!r}; columns: {', '.join(columns)}")
+
+    def _past_rules(self, columns: tuple[str, ...]) -> Iterator[Rule]:
+        """Yield a temporal member whose past of every key could fill the memory."""
+        if "temporal" not in self.committee or self.codec is None:
+            return
+        measured = {
+            f if isinstance(f, str) else f.name for f in self.codec.fields if getattr(f, "type", "") != "category"
+        }
+        n = len(measured & set(columns))
+        if self.limits.keys * VALUES_OF_A_PAST * n > MOST_REMEMBERED:
+            yield Rule(
+                ("limits", "keys") if "keys" in self.limits.model_fields_set else ("codec", "fields"),
+                f"the past of {n} columns, which the member temporal sees, for each of limits.keys ({self.limits.keys})"
+                " could take more than 1 GiB; lower limits.keys, or leave temporal out of model.committee",
+            )
 
     def _loop_rules(self) -> Iterator[Rule]:
         read = self.source.all_topics if isinstance(self.source, KafkaSource) else ()
