@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     config = load(args.config)
     print(f"{args.config}: ok")
     for name, text in summary(config):
-        print(f"  {name:<13}{text}")
+        print(f"  {name:<17}{text}")
     for key, path in absent_files(config):
         print(f"{args.config}: {key}: there is no file {path} here", file=sys.stderr)
     return _online(config) if args.online else OK

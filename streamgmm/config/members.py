@@ -95,7 +95,7 @@ class TemporalMember(MarginalsMember):
 
     half_life: Float = Field(default=30, gt=0, le=1_000_000)
     """Rows after which a row counts half in what was of late."""
-    weight: Float = Field(default=2.0, gt=0, le=100)
+    weight: Float = Field(default=4.0, gt=0, le=100)
     """How much it counts in the committee's mean, where each other member counts 1."""
 
 

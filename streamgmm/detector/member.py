@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.detector import mixtures
-from streamgmm.detector.sight import WHOLE, Sight
+from streamgmm.detector.sight import LOOKS, WHOLE, Sight
 from streamgmm.detector.view import View
 from streamgmm.mixture.marginals import Marginals
 
@@ -62,7 +62,8 @@ class Member:
         log_density = mixtures.log_density(self.mixture, self.features(X)) + self.view.log_jacobian
         if self.view.counted:
             log_density += self._blank_log_density() + self.view.tables.log_mass(X)
-        return log_density
+        # One density per column, or the committee's would not be in the units of the columns any more.
+        return log_density / LOOKS if self.sight.stems else log_density
 
     def features(self, X: Floats) -> Floats:
         """Return what the mixture sees of the columns that the member sees."""

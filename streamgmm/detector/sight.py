@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+# Hidden columns that stem from one shown column: its level and its activity.
+LOOKS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -42,12 +45,12 @@ class Sight:
         return np.ascontiguousarray(X[:, self.columns])
 
     def folded(self, values: Floats, n_shown: int) -> Floats:
-        """Add up values (n, columns seen) by the shown column that each stems from: (n, n_shown)."""
+        """Average values (n, columns seen) over the looks at the shown column that each stems from: (n, n_shown)."""
         if not self.stems:
             return values
         out = np.zeros((len(values), n_shown))
         np.add.at(out.T, np.array(self.stems), values.T)
-        return out
+        return out / LOOKS
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays; nothing where it sees everything."""

@@ -314,7 +314,7 @@ def _challenger(job: Job, expired: Expired, on_pass: OnPass | None) -> Candidate
             continue
         warmed = warm(incumbent, X[chosen], job.newest, settings, 1, expired)
         seen = X[chosen]
-        seen = seen[:: -(-len(seen) // _challenger_rows(settings.n_components, X.shape[1]))]
+        seen = seen[:: -(-len(seen) // _challenger_rows(settings.n_components, len(incumbent.view.scale)))]
         fresh = cold(seen, job.newest, settings, rng, incumbent.view, expired, on_pass, incumbent.sight)
         gain = fresh.log_density(X[~chosen]) - warmed.log_density(X[~chosen])
         if _clearly_positive(gain):
