@@ -166,6 +166,7 @@ class _App:
             busy=self._supervisor.busy,
             until_end=until_end,
             gather=GATHER_SHARE * config.limits.max_latency,
+            spending=self._budget.spending,
         )
 
     def run(self) -> None:

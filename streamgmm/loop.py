@@ -72,7 +72,8 @@ class Loop:
 
     `observe` is handed Reports; `busy` marks which part is at work, for the supervisor; `now` is monotonic, `clock`
     the time of day; `save_state` is None where nothing is kept (a dry run); `pages` are those that `render` fills.
-    While turns bring few rows they begin at least `gather` seconds apart, by `sleep`.
+    While turns bring few rows they begin at least `gather` seconds apart, by `sleep`. What a promotion takes is told to
+    `spending`, as learning.
     """
 
     source: Source
@@ -90,6 +91,7 @@ class Loop:
     until_end: bool = False
     gather: float = 0.0
     sleep: Callable[[float], None] = time.sleep
+    spending: Callable[[], AbstractContextManager[object]] = nullcontext
     pages: Paging = field(default_factory=Paging)
     ledger: Ledger = field(default_factory=Ledger)
     _stages: dict[str, float] = field(default_factory=dict)
@@ -165,7 +167,8 @@ class Loop:
             self._deliver(batch, fields, columns, Part(slice(start, stop), slice(done, records), muted), scored)
             done = records
             if self.engine.pending is not None:
-                self._promote(batch, fields, stop, before)
+                with self.spending():
+                    self._promote(batch, fields, stop, before)
 
     def _scored(self, columns: Floats, fields: FeatureBatch, batch: RecordBatch) -> Iterator[Scored]:
         """Step through the rows (one empty part where there are none), timing only the engine's share."""

@@ -136,8 +136,7 @@ class Engine:
             self._score(X, t, row_hash, scorable, slice(position, position + length), out, complete=complete)
             position += length
             if ends:
-                with self._pace.spending():
-                    self._end_step()
+                self._end_step()
         return out.batch(position)
 
     def _score(
@@ -155,8 +154,9 @@ class Engine:
             name_incidents(state, self.settings, X, t, row_hash, rows, out, explain=self._explain)
             state.step.log_density.append(out.log_density[rows][learnt])
             if state.shadow is not None:
-                shadow = self._shadow_detector(state.detector, state.shadow)
-                state.step.shadow.append(shadow.log_density(part[learnt]) + correction[learnt])
+                with self._pace.spending():
+                    shadow = self._shadow_detector(state.detector, state.shadow)
+                    state.step.shadow.append(shadow.log_density(part[learnt]) + correction[learnt])
         if learnt.any():
             state.step.X.append(part[learnt])
             state.step.t.append(times[learnt])
@@ -221,9 +221,10 @@ class Engine:
         fields = {"evidence": evidence, "rows": since, "kept": len(state.window)}
         self._event("drift", {"detector": DRIFT_DETECTORS[0]}, **fields)
         rows, shared = cache(state.window.rows), Shared()
-        for i in members:
-            self._move_on(i, CUT_PASSES, rows, shared)
-            state.clocks[i] = MemberClock(refit_at=state.window.newest())
+        with self._pace.spending():
+            for i in members:
+                self._move_on(i, CUT_PASSES, rows, shared)
+                state.clocks[i] = MemberClock(refit_at=state.window.newest())
 
     # ── refresh and refit ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -235,9 +236,10 @@ class Engine:
             return
         self._stretch = max(state.clocks[i].since_refresh / self.settings.members[i].refresh_every for i in due)
         rows, shared = cache(state.window.rows), Shared()
-        for i in due:
-            state.clocks[i].since_refresh = 0
-            self._move_on(i, REFRESH_PASSES, rows, shared)
+        with self._pace.spending():
+            for i in due:
+                state.clocks[i].since_refresh = 0
+                self._move_on(i, REFRESH_PASSES, rows, shared)
 
     def _move_on(self, i: int, passes: int, rows: Callable[[int, int | None], Floats], shared: Shared) -> None:
         """Take one member a few EM passes on, over its window; one that fails the numeric checks stays as it is."""
@@ -280,7 +282,8 @@ class Engine:
             )
         state.flight = Flight(kind, targets)
         self._event("refit_started", job=state.jobs, fit=kind)
-        self._runner.submit(self._job(state.flight, state.jobs))
+        with self._pace.spending():
+            self._runner.submit(self._job(state.flight, state.jobs))
         state.jobs += 1
         if kind == "first":
             self._runner.wait()
@@ -320,7 +323,8 @@ class Engine:
             self.pending = Promotion(detector, "first", result.job.targets, self._comparable(detector, result))
         else:
             try:
-                self._begin_shadow(result)
+                with self._pace.spending():
+                    self._begin_shadow(result)
             except DetectorError as error:
                 self._outcome("failed", result.job.targets, job=result.job.number, message=str(error))
 

@@ -48,6 +48,22 @@ def test_events_are_reported_once_and_are_of_the_closed_set(X):
     assert promoted == sorted(set(promoted))
 
 
+def test_what_a_promotion_takes_counts_as_learning(X):
+    rig, spent = Rig(logs(X)), []
+
+    @contextmanager
+    def spending():
+        saves = len(rig.snapshots)
+        yield
+        spent.append(len(rig.snapshots) - saves)
+
+    rig.loop.spending = spending
+    rig.run()
+    events = [e for r in rig.reports for e in r.events]
+    promotions = [e for e in events if e.labels.get("outcome") == "promoted"]
+    assert spent == [1] * len({e.fields["version"] for e in promotions})
+
+
 def test_positions_and_lag_are_reported(X):
     rig = Rig(logs(X), (50,)).run()
     last = rig.reports[-1]

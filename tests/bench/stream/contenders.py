@@ -23,7 +23,7 @@ QUICKLY = ("kafka-python", "confluent", "raw")
 # Records of the shorter run, after which nothing happens for the first time any more.
 LONG = 10
 SHORT = {"raw": 100_000, "confluent-only": 100_000, "confluent": 100_000, "kafka-python": 30_000, "quixstreams": 20_000}
-SHORT |= {"river": 10_000, "daemon": 100_000, "slow": 20_000}
+SHORT |= {"river": 10_000, "daemon": 100_000, "slow": 70_000}
 EXPENSIVE = {"river": 1, "quixstreams": 2, "kafka-python": 2}  # how many rounds they take part in
 DAEMONS = {  # what it is called, its sections
     "daemon": BENCHED,
@@ -65,7 +65,7 @@ def contenders(bench, quick):
     streamed = [("float32", who) for who in list(DAEMONS)[: 2 if quick else 4]]
     streamed += [("json", who) for who in list(DAEMONS)[: 2 if quick else 3]]
     streamed += [("matrices", "daemon")]
-    streamed += [("slow", who) for who in list(DAEMONS)[: 0 if quick else 2]]
+    streamed += [("slow", who) for who in list(DAEMONS)[: 0 if quick else 4]]
     return found + [streamgmm(bench, t, who) for t, who in streamed]
 
 

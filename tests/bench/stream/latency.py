@@ -58,7 +58,7 @@ def measure(daemons, servers, number, rate, seconds, learning, folder):
     _produce(servers, name, 0, LEARNT_BEFORE, share, 0).wait(60)
     sections = {
         "model": {"n_components": 8, "committee": "single"},
-        "detection": {"target_rate": 2 * share},
+        "detection": {"target_rate": 2 * share, "level": "fixed"},  # what is planted should be found, whatever else is
         "sinks": [{"topic": out}],
         "learning": learning,
     }
