@@ -114,6 +114,15 @@ def floored(spread, remembered, location, share, constant, scale):
         scale[j] = wide if wide > constant * magnitude else magnitude
 
 
+@kernel(types.intp(ROWS, _1D, _1D, *4 * (types.float64,), *6 * (_1D,)))
+def follow(X, before, known, clip, forgetting, share, constant, location, spread, low, high, remembered, scale):
+    """Write what `moments`, `remember` and `floored` do, one after the other; return what `remember` does."""
+    moments(X, location, spread, low, high)
+    left = remember(known, before, spread, low, high, clip, forgetting, remembered)
+    floored(spread, remembered, location, share, constant, scale)
+    return left
+
+
 @kernel(types.void(ROWS, _2D, _2D, _INTS))
 def count_values(X, values, counts, found):
     """Collect the distinct values (n_features, most) of each column and how often they occur.

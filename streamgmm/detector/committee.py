@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +63,7 @@ class Detector:
     def with_member(self, index: int, member: Member, version: Version) -> Detector:
         """Return a detector in which one member was exchanged."""
         members = (*self.members[:index], member, *self.members[index + 1 :])
-        return replace(self, members=members, version=version)
+        return Detector(members, version)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays."""

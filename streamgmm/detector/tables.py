@@ -113,9 +113,12 @@ def of_few_values(X: Floats, skip: tuple[int, ...], previous: tuple[Table, ...])
     values, counts = np.zeros((d, MAX_VALUES)), np.zeros((d, MAX_VALUES))
     found = np.zeros(d, dtype=np.intp)
     kernels.count_values(np.ascontiguousarray(X), values, counts, found)
+    few = np.flatnonzero(found <= MAX_VALUES)
+    if not len(few):
+        return ()
     known = {table.column: table.codes for table in previous if table.numeric}
     tables = []
-    for j in np.flatnonzero(found <= MAX_VALUES):
+    for j in few:
         if j in skip or not found[j]:
             continue
         codes, count = values[j, : found[j]], counts[j, : found[j]]

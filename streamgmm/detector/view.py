@@ -96,15 +96,10 @@ class View:
         """
         counted = tuple(Table.of_categories(j, X[:, j]) for j in category_columns)
         encoded = np.ascontiguousarray(_encoded(X, counted))
-        location, spread, low, high = np.empty((4, X.shape[1]))
-        column_kernels.moments(encoded, location, spread, low, high)
-        if robust:
-            location, spread = _by_quantiles(encoded, spread)
-            remembered = spread if previous is None else np.maximum(FORGETTING * previous.remembered, spread)
+        if robust or previous is None:
+            location, remembered, scale = _scaling(encoded, previous, robust=robust)
         else:
-            remembered = spread if previous is None else previous.remember(encoded, spread, low, high)
-        scale = np.empty_like(spread)
-        column_kernels.floored(spread, remembered, location, REMEMBERED_SHARE, CONSTANT, scale)
+            location, remembered, scale = previous.follow(encoded)
         if count_few:
             counted += tables.of_few_values(X, category_columns, () if previous is None else previous.counted)
         found = cls(location, scale, remembered, clip, tuple(sorted(counted, key=lambda table: table.column)))
@@ -130,22 +125,22 @@ class View:
             tuple(sorted(counted, key=lambda table: table.column)),
         )
 
-    def remember(self, encoded: Floats, spread: Floats, low: Floats, high: Floats) -> Floats:
-        """Return the larger of the remembered scale, slowly forgotten, and of the one now without wild cells.
+    def follow(self, encoded: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return location, remembered scale and scale (d,) of the view that follows, of rows (n, d).
 
-        Parameters
-        ----------
-        encoded : (n, d) float64
-        spread, low, high : (d,) float64
-            Standard deviation, least and greatest value of each column.
+        What is remembered is the larger of what was, slowly forgotten, and of the scale now without wild cells.
         """
-        remembered, known = np.empty_like(spread), self.remembered
-        if not column_kernels.remember(known, self.location, spread, low, high, self.clip, FORGETTING, remembered):
-            return remembered
-        tame = (known > 0.0) & (np.maximum(high - self.location, self.location - low) <= self.clip * known)
-        for j in np.flatnonzero(~tame & ~(spread <= remembered)):
-            remembered[j] = max(remembered[j], self._usual(int(j), encoded[:, j]))
-        return remembered
+        before, known = self.location, self.remembered
+        location, spread, low, high, remembered, scale = (np.empty(len(known)) for _ in range(6))
+        floors = REMEMBERED_SHARE, CONSTANT
+        if column_kernels.follow(
+            encoded, before, known, self.clip, FORGETTING, *floors, location, spread, low, high, remembered, scale
+        ):
+            tame = (known > 0.0) & (np.maximum(high - before, before - low) <= self.clip * known)
+            for j in np.flatnonzero(~tame & ~(spread <= remembered)):
+                remembered[j] = max(remembered[j], self._usual(int(j), encoded[:, j]))
+            column_kernels.floored(spread, remembered, location, *floors, scale)
+        return location, remembered, scale
 
     def _usual(self, j: int, x: Floats) -> float:
         """Return the standard deviation of a column, its cells clipped about the median at so many remembered ones."""
@@ -185,6 +180,17 @@ def _encoded(X: Floats, tables: tuple[Table, ...]) -> Floats:
     for table in categories:
         encoded[:, table.column] = table.encode(X[:, table.column])
     return encoded
+
+
+def _scaling(X: Floats, previous: View | None, *, robust: bool) -> tuple[Floats, Floats, Floats]:
+    """Return location, remembered scale and scale (d,) of rows (n, d): of a first view, or of a robust one."""
+    location, spread, low, high, scale = (np.empty(X.shape[1]) for _ in range(5))
+    column_kernels.moments(X, location, spread, low, high)
+    if robust:
+        location, spread = _by_quantiles(X, spread)
+    remembered = spread if previous is None else np.maximum(FORGETTING * previous.remembered, spread)
+    column_kernels.floored(spread, remembered, location, REMEMBERED_SHARE, CONSTANT, scale)
+    return location, remembered, scale
 
 
 def _by_quantiles(X: Floats, deviation: Floats) -> tuple[Floats, Floats]:

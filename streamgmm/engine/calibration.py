@@ -6,13 +6,20 @@ Nothing is ever excluded from the buffer: leaving flagged rows out lets the rate
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.calibration_kernels import bucket_starts, exchange, follow_level, rank, rank_earlier
+from streamgmm.engine.calibration_kernels import (
+    bucket_starts,
+    exchange,
+    follow_level,
+    rank,
+    rank_earlier,
+    share_of_rank,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,10 +78,10 @@ class Calibration:
         recent = np.concatenate([self.recent, scores])
         leaving, recent = recent[: -self.capacity], recent[-self.capacity :]
         if len(leaving) > len(self.recent) or np.isnan(scores).any():
-            return replace(self, recent=recent, ordered=np.sort(recent))
+            return Calibration(self.capacity, recent, np.sort(recent), self.log_gain)
         ordered = np.empty(len(recent))
         exchange(self.ordered, np.sort(leaving), np.sort(scores), ordered)
-        return replace(self, recent=recent, ordered=ordered)
+        return Calibration(self.capacity, recent, ordered, self.log_gain)
 
     def p_values(self, log_density: Floats) -> Floats:
         """Return, for each log-density (n,), the share of normal rows that are at least as improbable.
@@ -85,13 +92,10 @@ class Calibration:
         m = len(self.ordered)
         if m == 0:
             return np.ones(len(log_density))
-        p = np.asarray((1.0 + self._ranks(log_density)) / (m + 1.0), dtype=np.float64)
-        if m <= MIN_RANK:
-            return p
-        anchor, scale = self._tail
-        beyond = np.flatnonzero(log_density < anchor)
-        tail = (1.0 + MIN_RANK) / (m + 1.0) * np.exp((log_density[beyond] - anchor) / scale)
-        p[beyond] = np.maximum(tail, np.finfo(float).tiny)
+        log_density = np.ascontiguousarray(log_density)
+        anchor, scale = self._tail if m > MIN_RANK else (-np.inf, 1.0)
+        p = np.empty(len(log_density))
+        share_of_rank(self._ranks(log_density), log_density, m, MIN_RANK, anchor, scale, p)
         return p
 
     def worn(self, p: Floats, log_density: Floats, earlier: Floats, counts: NDArray[np.bool_]) -> Floats:
@@ -191,5 +195,5 @@ class Calibration:
     def _tail(self) -> tuple[float, float]:
         """Return where the exponential tail begins, and its scale (mean excess), nats."""
         count = min(max(MIN_TAIL_ROWS, int(TAIL_SHARE * len(self.ordered))), len(self.ordered) - 1)
-        scale = float(self.ordered[count] - self.ordered[:count].mean())
+        scale = float(self.ordered[count] - np.add.reduce(self.ordered[:count]) / count)
         return float(self.ordered[MIN_RANK - 1]), max(scale, 1e-9)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 
 # So few scores are counted one by one: a search that halves costs a mispredicted branch at every step.
 FEW = 8
+TINY = float(np.finfo(np.float64).tiny)
 
 
 @njit(
@@ -59,6 +62,25 @@ def bucket_starts(ordered, low, scale, starts):  # type: ignore[no-untyped-def] 
     while filled < len(starts):
         starts[filled] = len(ordered)
         filled += 1
+
+
+@njit(
+    "void(int64[::1], float64[::1], int64, int64, float64, float64, float64[::1])",
+    nogil=True,
+    cache=True,
+    error_model="numpy",
+)
+def share_of_rank(ranks, values, m, least, anchor, scale, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Write the p-value of each value (n,) by its rank among m scores; below `anchor` by an exponential tail.
+
+    There the rank would be less than `least`; a p-value is positive even where the tail underflows.
+    """
+    for i in range(len(values)):
+        if values[i] < anchor:
+            tail = (1.0 + least) / (m + 1.0) * math.exp((values[i] - anchor) / scale)
+            out[i] = max(tail, TINY)
+        else:
+            out[i] = (1.0 + ranks[i]) / (m + 1.0)
 
 
 @njit("void(float64[::1], float64[::1], float64[::1], float64[::1])", nogil=True, cache=True, error_model="numpy")

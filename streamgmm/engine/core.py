@@ -153,6 +153,7 @@ class Engine:
             correction = score(state, state.detector, self.settings, part, known, learnt, rows, out)
             name_incidents(state, self.settings, X, t, row_hash, rows, out, explain=self._explain)
             state.step.log_density.append(out.log_density[rows][learnt])
+            state.step.p_value.append(out.p_value[rows][learnt])
             if state.shadow is not None:
                 with self._pace.spending():
                     shadow = self._shadow_detector(state.detector, state.shadow)
@@ -203,7 +204,7 @@ class Engine:
         state.step = StepRows()
         scores = np.concatenate(step.log_density) if step.log_density else np.empty(0)
         judged = self._judge(step, scores)
-        changed = observe_drift(state, self.settings, scores)
+        changed = observe_drift(state, self.settings, np.concatenate(step.p_value) if step.p_value else np.empty(0))
         learn(state, self.settings, step, scores)
         if changed and self.pending is None:
             self._adapt()
@@ -339,10 +340,12 @@ class Engine:
         """Judge a candidate that has seen what the incumbent has: a refresh makes up for the rows since its job."""
         job, state = result.job, self.state
         members = list(result.members)
+        rows, shared, newest = cache(state.window.rows), Shared(), state.window.newest()
         for position, (i, settings) in enumerate(zip(job.targets, job.settings, strict=True)):
-            if state.clocks[i].since_refit:
-                X, newest = state.window.rows(settings.window), state.window.newest()
-                members[position] = warm(members[position], X, newest, settings, REFRESH_PASSES)
+            # Where the incumbent was not refreshed meanwhile, the candidate has seen more than it as it is.
+            if state.clocks[i].since_refresh < state.clocks[i].since_refit:
+                X = rows(settings.window, settings.n_columns or None)
+                members[position] = warm(members[position], X, newest, settings, REFRESH_PASSES, shared=shared)
         state.shadow = Shadow(job.number, job.kind, job.targets, tuple(members))
 
     def _fail(self, failure: Failure) -> None:

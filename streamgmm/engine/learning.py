@@ -32,7 +32,7 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
     t = np.concatenate(step.t) if step.t else np.empty(0)
     if len(t):
         X, chosen = np.concatenate(step.X), np.concatenate(step.in_window)
-        block = Block.seal(X[chosen], t[chosen])
+        block = Block.locked(X, t) if chosen.all() else Block.locked(X[chosen], t[chosen])
         if settings.adopt_after is not None:
             state.held = hold(state.held, block, state.drift, settings.window)
         if state.held is None:
@@ -51,9 +51,9 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
     )
 
 
-def observe_drift(state: State, settings: EngineSettings, scores: Floats) -> bool:
-    """Let the step's prequential scores (n,) count as evidence of a change; return whether there is enough."""
-    state.drift = state.drift.follow(state.calibration.p_values(scores))
+def observe_drift(state: State, settings: EngineSettings, p: Floats) -> bool:
+    """Let the p-values (n,) of the step's learnt rows count as evidence of a change; return whether there is enough."""
+    state.drift = state.drift.follow(p)
     if settings.adopt_after is not None:
         return adopts(state.held, state.drift, settings.adopt_after)
     return state.drift.alarms(RULES[settings.adaptation])
@@ -104,7 +104,8 @@ def due_for_refresh(state: State, settings: EngineSettings) -> list[int]:
 
 def due_for_refit(state: State, settings: EngineSettings) -> tuple[int, ...]:
     """Return the members, by index, whose refit is due by rows or by event time, whichever comes first."""
-    newest = state.window.newest()
+    timed = any(math.isfinite(member.refit_seconds) for member in settings.members)
+    newest = state.window.newest() if timed else math.nan
     return tuple(
         i
         for i, (clock, member) in enumerate(zip(state.clocks, settings.members, strict=True))

@@ -40,6 +40,7 @@ class StepRows:
     X: list[Floats] = field(default_factory=list)
     t: list[Floats] = field(default_factory=list)
     log_density: list[Floats] = field(default_factory=list)
+    p_value: list[Floats] = field(default_factory=list)
     shadow: list[Floats] = field(default_factory=list)
     in_window: list[NDArray[np.bool_]] = field(default_factory=list)
     learnt: int = 0
@@ -129,6 +130,7 @@ class State:
             "step.X": _join(self.step.X, (0, d)),
             "step.t": _join(self.step.t),
             "step.log_density": _join(self.step.log_density),
+            "step.p_value": _join(self.step.p_value),
             "step.shadow": _join(self.step.shadow),
             "step.in_window": _join(self.step.in_window).astype(bool),
         }
@@ -237,7 +239,8 @@ def _step(arrays: Arrays, numbers: list[Json]) -> StepRows:
     step = StepRows(learnt=learnt, rows=rows, started=_nan(started), late=late)
     if len(arrays["step.t"]):
         step.X, step.t, step.in_window = [arrays["step.X"]], [arrays["step.t"]], [arrays["step.in_window"]]
-    step.log_density = [arrays["step.log_density"]] if len(arrays["step.log_density"]) else []
+    if len(arrays["step.log_density"]):
+        step.log_density, step.p_value = [arrays["step.log_density"]], [arrays["step.p_value"]]
     step.shadow = [arrays["step.shadow"]] if len(arrays["step.shadow"]) else []
     return step
 

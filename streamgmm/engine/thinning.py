@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.thinning_kernels import hash_rows
+from streamgmm.engine.thinning_kernels import has_ticks, hash_rows, median
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,9 +59,9 @@ class Tally:
             The tally to go on with, and rows and seconds of a measurement; no rows while it is not finished.
         """
         timed = t[~np.isnan(t)]
-        if len(timed) == 0 or len(np.unique(timed)) >= min(MIN_TICKS, rows):
-            return Tally(), rows, elapsed(t)
-        middle = float(np.median(timed))
+        if len(timed) == 0 or has_ticks(timed, min(MIN_TICKS, rows)):
+            return Tally(), rows, elapsed(timed)
+        middle = float(median(timed))
         if np.isnan(self.since) or middle < self.since:
             return Tally(middle, middle), 0, 0.0
         tally = Tally(self.since, middle, self.ticks + (middle != self.latest), self.rows + rows)
@@ -102,15 +102,14 @@ class Thinning:
         return replace(self, window=shares[0], calibration=max(shares), rows_per_second=rate)
 
 
-def elapsed(t: Floats) -> float:
-    """Return the event time that learnt rows (n,) took; medians of the two halves, so that outliers cannot stop it."""
-    timed = t[~np.isnan(t)]
+def elapsed(timed: Floats) -> float:
+    """Return the event time that rows (n,) took; medians of the two halves, so that outliers cannot stop it."""
     if len(timed) < 2:
         return 0.0
     if len(timed) < MIN_TIMED_ROWS:
         return float(timed[-1] - timed[0])
     half = len(timed) // 2
-    return 2.0 * float(np.median(timed[half:]) - np.median(timed[:half]))
+    return 2.0 * float(median(timed[half:]) - median(timed[:half]))
 
 
 def started(t: Floats, already: float) -> float:

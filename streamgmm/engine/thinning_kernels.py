@@ -1,4 +1,4 @@
-"""Hashes of rows in one pass: what decides, row by row, whether a fast stream's row is learnt."""
+"""Whether a fast stream's row is learnt, by its hash; and what a step's times tell, without numpy's price for a few."""
 
 from __future__ import annotations
 
@@ -24,3 +24,28 @@ def hash_rows(stream, offset, record, row, out):  # type: ignore[no-untyped-def]
     for i in range(len(out)):
         of_row = split_mix(np.uint64(row[i]))
         out[i] = split_mix(stream[record[i]] ^ split_mix(np.uint64(offset[record[i]]) ^ of_row))
+
+
+@njit("float64(float64[::1])", nogil=True, cache=True, error_model="numpy")
+def median(t):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Return the median of t (n,), n ≥ 1, no NaN."""
+    ordered = np.sort(t)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2.0
+
+
+@njit("boolean(float64[::1], int64)", nogil=True, cache=True, error_model="numpy")
+def has_ticks(t, number):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
+    """Return whether t (n,), no NaN, holds at least so many different times."""
+    seen = np.empty(max(number, 1))
+    count = 0
+    for i in range(len(t)):
+        k = 0
+        while k < count and seen[k] != t[i]:
+            k += 1
+        if k == count:
+            if count + 1 >= number:
+                return True
+            seen[count] = t[i]
+            count += 1
+    return count >= number

@@ -31,10 +31,14 @@ class Block:
     @classmethod
     def seal(cls, X: Floats, t: Floats) -> Block:
         """Copy rows out of whatever buffer they came in and lock them."""
-        block = cls.of(np.array(X, order="C"), np.array(t))
-        block.X.setflags(write=False)
-        block.t.setflags(write=False)
-        return block
+        return cls.locked(np.array(X, order="C"), np.array(t))
+
+    @classmethod
+    def locked(cls, X: Floats, t: Floats) -> Block:
+        """Lock rows that are nobody else's."""
+        X.setflags(write=False)
+        t.setflags(write=False)
+        return cls.of(X, t)
 
 
 @dataclass(frozen=True)

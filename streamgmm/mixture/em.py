@@ -16,7 +16,7 @@ from streamgmm.mixture.e_step import e_step
 from streamgmm.mixture.m_step import m_step, repaired_m_step
 from streamgmm.mixture.protection import Protection, Repair, dying, reseed
 from streamgmm.mixture.scoring import as_rows
-from streamgmm.mixture.seeding import cheap_start
+from streamgmm.mixture.seeding import STARTS, cheap_start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,6 +112,7 @@ def fit(
     n_init: int = 1,
     protection: Protection | None = None,
     init: str = "k-means++",
+    starts: int = STARTS,
     sample_weight: Floats | None = None,
     deadline: Deadline | None = None,
     on_pass: Callable[[int, float], None] | None = None,
@@ -127,6 +128,8 @@ def fit(
         Gain per pass, nats per row, below which EM has converged.
     init
         k-means++ (greedy, then Lloyd) or random (rows drawn as centres).
+    starts
+        Cheap starts of each run.
 
     Raises
     ------
@@ -143,7 +146,8 @@ def fit(
     failure: FitError | None = None
     for _ in range(n_init):
         try:
-            start = cheap_start(X, n_components, covariance_type, rng, init, sample_weight, _short_run(protection))
+            judge = _short_run(protection)
+            start = cheap_start(X, n_components, covariance_type, rng, init, sample_weight, judge, starts)
             found = run(
                 start,
                 X,

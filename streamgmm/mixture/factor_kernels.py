@@ -33,9 +33,12 @@ def pack_rows(U, out):
                 o += 1
 
 
-@kernel(types.void(_1D, _3D, _1D, _1D))
+@kernel(types.void(_1D, _3D, _1D, _1D), contract=False)
 def pack_full(weights, U, factors, constants):
-    """Pack upper factors (K, d, d), and write log weight plus log of the density at the mean."""
+    """Pack upper factors (K, d, d), and write log weight plus log of the density at the mean.
+
+    Without contraction: the bits are the same in whatever kernel it is inlined.
+    """
     K, d, _ = U.shape
     pack_rows(U, factors.reshape((K, factors.size // K)))
     for k in range(K):

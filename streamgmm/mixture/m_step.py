@@ -9,7 +9,7 @@ import numpy as np
 
 from streamgmm.mixture import factor_kernels, m_step_kernels
 from streamgmm.mixture.factors import not_positive_definite, precision_factors
-from streamgmm.mixture.parameters import MixtureParameters
+from streamgmm.mixture.parameters import MixtureParameters, empty_full
 from streamgmm.mixture.protection import Protection, Repair
 
 if TYPE_CHECKING:
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from streamgmm.mixture.statistics import SufficientStats
 
     Floats = NDArray[np.float64]
+
+NO_ROWS = 10.0 * float(np.finfo(np.float64).eps)
+ALL_WELL = -1
 
 
 def m_step(
@@ -41,7 +44,9 @@ def repaired_m_step(
 ) -> tuple[MixtureParameters, list[Repair]]:
     """Return what `m_step` does, and what protection did."""
     # As scikit-learn does: no division by zero where a component has no rows left.
-    weight = stats.weight + 10.0 * np.finfo(np.float64).eps
+    weight = stats.weight + NO_ROWS
+    if covariance_type == "full" and not protection.floor:
+        return _all_full(stats, weight, protection), []
     maximise = _full if covariance_type == "full" else _fewer
     means, covariances, finite = maximise(stats, weight, protection)
     weights = (weight + 1.0) / (weight.sum() + len(weight)) if protection.shrinkage > 0.0 else weight
@@ -55,6 +60,20 @@ def repaired_m_step(
     factors = precision_factors(covariances, covariance_type)
     kind: CovarianceType = covariance_type  # type: ignore[assignment]  # that of the statistics
     return MixtureParameters(weights / weights.sum(), means, covariances, kind, factors), repairs
+
+
+def _all_full(stats: SufficientStats, weight: Floats, protection: Protection) -> MixtureParameters:
+    """Do it all in one kernel: many small steps would cost more than the sums."""
+    K, d = stats.first.shape
+    weights, (means, covariances, U, *packed) = np.empty(K), empty_full(K, d)
+    moments = stats.first, stats.second, stats.centre
+    force = protection.shrinkage * d
+    bad = m_step_kernels.maximise_full(
+        weight, *moments, force, protection.reg_covar, weights, means, covariances, U, *packed
+    )
+    if bad != ALL_WELL:
+        raise not_positive_definite(bad if bad >= 0 else int(np.argmin(weight)))
+    return MixtureParameters.full(weights, means, covariances, U, *packed)
 
 
 def _full(stats: SufficientStats, weight: Floats, protection: Protection) -> tuple[Floats, Floats, bool]:

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numba.core import types
 
+from streamgmm.mixture.factor_kernels import pack_full, precision_cholesky
 from streamgmm.mixture.simd_kernels import kernel
 
 _1D, _2D, _3D = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
@@ -48,8 +49,34 @@ def full_covariances(weight, first, second, centre, force, reg_covar, means, cov
     return check
 
 
-@kernel(types.void(_2D, _3D, _3D, _1D, _1D, _2D, _3D, _3D), contract=False)
-def move_full(means, covariances, factors, ratio, shift, to_means, to_covariances, to_factors):
+@kernel(types.intp(_1D, _2D, _3D, _2D, types.float64, types.float64, _1D, _2D, _3D, _3D, _1D, _1D))
+def maximise_full(
+    weight, first, second, centre, force, reg_covar, weights, means, covariances, factors, packed, constants
+):
+    """Write what `full_covariances` does, weights, precision factors, and these as kernels read them (`pack_full`).
+
+    With force, weights are drawn towards each other by a row. Return −1, −2 where a number is not finite, or the first
+    component that is not positive definite.
+    """
+    K, d = first.shape
+    check = full_covariances(weight, first, second, centre, force, reg_covar, means, covariances)
+    if math.isnan(check):
+        return -2
+    total, more = 0.0, 1.0 if force > 0.0 else 0.0
+    for k in range(K):
+        total += weight[k] + more
+    for k in range(K):
+        weights[k] = (weight[k] + more) / total
+    bad = precision_cholesky(covariances, factors, np.empty((K, d)))
+    if bad < 0:
+        pack_full(weights, factors, packed, constants)
+    return bad
+
+
+@kernel(types.void(_1D, _2D, _3D, _3D, _1D, _1D, _2D, _3D, _3D, _1D, _1D), contract=False)
+def move_full(
+    weights, means, covariances, factors, ratio, shift, to_means, to_covariances, to_factors, packed, constants
+):
     """Write the mixture of ratio · x + shift. A factor of the precision scales by rows: nothing is factorised again."""
     K, d = means.shape
     for k in range(K):
@@ -58,6 +85,7 @@ def move_full(means, covariances, factors, ratio, shift, to_means, to_covariance
             for j in range(d):
                 to_covariances[k, i, j] = covariances[k, i, j] * (ratio[i] * ratio[j])
                 to_factors[k, i, j] = factors[k, i, j] / ratio[i]
+    pack_full(weights, to_factors, packed, constants)
 
 
 @kernel(types.float64(_3D, _3D))

@@ -81,6 +81,15 @@ class MixtureParameters:
         _check(w, m, c, covariance_type)
         return cls(w, m, c, covariance_type, precision_factors(c, covariance_type))  # type: ignore[arg-type]  # checked
 
+    @classmethod
+    def full(
+        cls, weights: Floats, means: Floats, covariances: Floats, U: Floats, factors: Floats, constants: Floats
+    ) -> MixtureParameters:
+        """Take what a kernel has computed, and packed, of a mixture with full covariances."""
+        found = cls(weights, means, covariances, "full", U)
+        found.__dict__["packed"] = Packed(kernels.FULL, means.ravel(), factors, constants)
+        return found
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return weights, means, covariances and covariance_type as named arrays."""
         return {
@@ -139,10 +148,12 @@ class MixtureParameters:
 
     def moved(self, ratio: Floats, shift: Floats) -> MixtureParameters:
         """Return the same (full) of ratio · x + shift (each (n_features,))."""
-        found = np.empty_like(self.means), np.empty_like(self.covariances), np.empty_like(self.precisions_cholesky)
-        m_step_kernels.move_full(self.means, self.covariances, self.precisions_cholesky, ratio, shift, *found)
-        means, covariances, factors = found
-        return MixtureParameters(self.weights, means, covariances, "full", factors)
+        means, covariances, U, *packed = empty_full(self.n_components, self.n_features)
+        m_step_kernels.move_full(
+            self.weights, self.means, self.covariances, self.precisions_cholesky, ratio, shift, means, covariances, U,
+            *packed
+        )  # fmt: skip
+        return MixtureParameters.full(self.weights, means, covariances, U, *packed)
 
     def condition_bound(self) -> float:
         """Return a bound (full) on all condition numbers that needs no eigenvalues: |Σ|·|Σ⁻¹| in Frobenius' norm."""
@@ -258,6 +269,12 @@ class MixtureParameters:
             "full",
             np.tile(self.precisions_cholesky, (K, 1, 1)),
         )
+
+
+def empty_full(n_components: int, n_features: int) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """Return room for means, covariances and precision factors of full covariances, and for the latter packed."""
+    K, d = n_components, n_features
+    return np.empty((K, d)), np.empty((K, d, d)), np.empty((K, d, d)), np.empty(K * packed_size(d)), np.empty(K)
 
 
 def count_parameters(n_components: int, n_features: int, covariance_type: str) -> int:

@@ -40,6 +40,7 @@ def cheap_start(
     init: str,
     sample_weight: Floats | None,
     judge: Judge,
+    starts: int = STARTS,
 ) -> MixtureParameters:
     """Return the best of many short runs on a subsample.
 
@@ -58,7 +59,7 @@ def cheap_start(
     mass = np.ones(len(X)) if weights is None else weights
     best: Fit | None = None
     failure: FitError | None = None
-    for _ in range(STARTS if n_components > 1 else 1):
+    for _ in range(starts if n_components > 1 else 1):
         labels = seed(scaled, n_components, rng, mass)
         stats = moments_of_labels(filled, labels, n_components, covariance_type, mass)
         try:

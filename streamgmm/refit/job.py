@@ -123,6 +123,10 @@ class Job:
     seed: int
     deadline: float
 
+    def rows(self, newest: int, width: int | None = None) -> Floats:
+        """Return so many of the newest rows, C-contiguous, and their first columns; all of these unless told."""
+        return np.ascontiguousarray(self.X[-newest:, :width])
+
     def rng(self) -> np.random.Generator:
         """Return the job's own generator: the same job gives the same candidate."""
         return np.random.default_rng([self.seed, self.number])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from streamgmm.engine.thinning import Tally, Thinning, elapsed, row_hashes, stream_hash
+from streamgmm.engine.thinning_kernels import has_ticks, median
 
 
 def hashes(n, name="topic/0"):
@@ -76,7 +77,15 @@ def test_wild_timestamps_do_not_stop_the_clock():
     wild = t.copy()
     wild[[3, 50, 99]] = [4e9, -1e9, 4e9]
     assert elapsed(wild) == pytest.approx(elapsed(t), rel=0.1)
-    assert elapsed(np.full(50, np.nan)) == 0.0
+    assert elapsed(np.empty(0)) == 0.0
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 100])
+def test_times_of_a_step_are_measured_as_numpy_would(rng, n):
+    t = rng.integers(0, 12, size=n) / 4.0
+    assert median(t) == np.median(t)
+    for number in range(1, 14):
+        assert has_ticks(t, number) == (len(np.unique(t)) >= number)
 
 
 def rates(times, rows=100):

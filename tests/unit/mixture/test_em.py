@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from mixtures import TYPES, draw, random_mixture, with_holes
@@ -201,6 +203,20 @@ def test_full_covariances_are_those_of_the_formula(rng, K, d, shrinkage):
     expected = (scatter + force * pooled) / (weight[:, None, None] + force) + 1e-3 * np.eye(d)
     np.testing.assert_allclose(found.covariances, expected, rtol=1e-12, atol=1e-12 * np.abs(expected).max())
     np.testing.assert_allclose(found.means, centre + first / weight[:, None], rtol=1e-12)
+    drawn = weight + (shrinkage > 0.0)
+    np.testing.assert_allclose(found.weights, drawn / drawn.sum(), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("K", "d"), [(1, 1), (3, 5), (9, 16)])
+def test_what_kernels_read_is_the_same_bits_after_a_restart(rng, K, d):
+    start = random_mixture(rng, "full", K, d)
+    fitted = em.run(start, draw(start, 500, rng), 1, 0.0, Protection(1e-3, 1.0)).parameters
+    restored = type(fitted).from_arrays(fitted.to_arrays())
+    moved = fitted.moved(rng.uniform(0.5, 2.0, d), rng.normal(size=d))
+    again = replace(moved)
+    for params, same in ((fitted, restored), (moved, again)):
+        for kept, made in zip(params.packed, same.packed, strict=True):
+            np.testing.assert_array_equal(kept, made)
 
 
 @pytest.mark.parametrize("broken", ["first", "second"])
