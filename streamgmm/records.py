@@ -212,7 +212,8 @@ class Contribution:
     """What one feature has to do with an anomaly.
 
     `surprise` (nats) is −log p(x_j | the others), mean over members; `expected` and `stddev` are given the others;
-    `share` is the additive split of the nearest component's squared Mahalanobis distance and may be negative.
+    `share` is the additive split of the nearest component's squared Mahalanobis distance and may be negative; `usual`
+    (nats) is what the surprise of this feature is on average, in the same units.
     """
 
     feature: str
@@ -221,6 +222,12 @@ class Contribution:
     observed: float
     expected: float
     stddev: float
+    usual: float
+
+    @property
+    def excess(self) -> float:
+        """How much more surprising the feature is than it usually is, nats: free of its unit."""
+        return self.surprise - self.usual
 
 
 @dataclass(frozen=True, slots=True)

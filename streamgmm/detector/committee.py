@@ -55,10 +55,13 @@ class Detector:
         voters = self.voters
         parts = [member.explain(X) for member in voters]
         teller = next((i for i, member in enumerate(voters) if member.is_full), 0)
-        folded = [m.sight.folded(part.surprise, len(names)) for m, part in zip(voters, parts, strict=True)]
-        surprise = np.average(folded, axis=0, weights=[member.sight.weight for member in voters])
+        folded = [
+            [m.sight.folded(nats, len(names)) for nats in (part.surprise, m.usual_surprise(part.stddev))]
+            for m, part in zip(voters, parts, strict=True)
+        ]
+        surprise, usual = np.average(folded, axis=0, weights=[member.sight.weight for member in voters])
         observed = voters[teller].view.encode(voters[teller].sight.of(X))
-        return _explanations(voters[teller].name, parts[teller], surprise, observed, names)
+        return _explanations(voters[teller].name, parts[teller], surprise, usual, observed, names)
 
     def with_member(self, index: int, member: Member, version: Version) -> Detector:
         """Return a detector in which one member was exchanged."""
@@ -80,23 +83,29 @@ class Detector:
 
 
 def _explanations(
-    member: str, told: Attribution, surprise: Floats, observed: Floats, names: Sequence[str]
+    member: str, told: Attribution, surprise: Floats, usual: Floats, observed: Floats, names: Sequence[str]
 ) -> list[Explanation]:
     """Put arrays into words, the most surprising features first; missing ones are left out."""
     order = np.argsort(-surprise, axis=1, kind="stable")
     known = np.isfinite(observed)
     # Whole arrays to Python numbers at once: cell by cell, this would take longer than the mathematics.
-    cells = [a.tolist() for a in (surprise, told.share, observed, told.expected, told.stddev)]
+    cells = [a.tolist() for a in (surprise, told.share, observed, told.expected, told.stddev, usual)]
     rows = zip(order.tolist(), known.tolist(), *cells, strict=True)
     contributions = [
         tuple(
             Contribution(
-                feature=names[j], surprise=s[j], share=part[j], observed=seen[j], expected=mean[j], stddev=sd[j]
+                feature=names[j],
+                surprise=s[j],
+                share=part[j],
+                observed=seen[j],
+                expected=mean[j],
+                stddev=sd[j],
+                usual=u[j],
             )
             for j in best
             if present[j]
         )
-        for best, present, s, part, seen, mean, sd in rows
+        for best, present, s, part, seen, mean, sd, u in rows
     ]
     facts = zip(
         contributions, told.component.tolist(), told.responsibilities.tolist(), told.distance2.tolist(), strict=True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 # Squares of standardised values beyond this may overflow, and an explanation would hold no numbers any more.
 FARTHEST = 1e100
+HALF_LOG_2_PI_E = 0.5 * math.log(2.0 * math.pi * math.e)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,19 @@ class Member:
             surprise[:, counted], share[:, counted] = view.tables.surprise(X), 0.0
             expected[:, counted], stddev[:, counted] = view.tables.location, view.tables.widths
         return replace(a, surprise=surprise, expected=expected, stddev=stddev, share=share)
+
+    def usual_surprise(self, stddev: Floats) -> Floats:
+        """Return the mean surprise (n, n_features) of columns with these standard deviations given the others, nats.
+
+        Of a number it is the entropy of a normal distribution, per standardised unit as its surprise is; of a counted
+        column, that of its table.
+        """
+        relative = np.asarray(stddev / self.view.scale)
+        known = (relative > 0.0) & np.isfinite(relative)
+        usual = np.where(known, HALF_LOG_2_PI_E + np.log(np.where(known, relative, 1.0)), 0.0)
+        for table in self.view.counted:
+            usual[:, table.column] = table.entropy
+        return usual
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as named arrays."""

@@ -57,6 +57,11 @@ class Table:
         shares = np.exp(-self.surprise)
         return np.asarray(shares / shares.sum())
 
+    @property
+    def entropy(self) -> float:
+        """Mean surprise of the codes, nats."""
+        return float(self.probabilities @ self.surprise)
+
     @classmethod
     def of_categories(cls, column: int, values: Floats) -> Table:
         """Count the window's values, the commonest of them."""

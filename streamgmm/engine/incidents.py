@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.rules import excess
 from streamgmm.records import IncidentSummary
 
 if TYPE_CHECKING:
@@ -65,6 +64,6 @@ def summarised(before: IncidentSummary | None, anomaly: Anomaly, row: FlaggedRow
         before = IncidentSummary(anomaly.incident, row.id, row.key, row.time, row.time, 0, row, {}, anomaly.provisional)
     surprise = dict(before.surprise)
     for contribution in anomaly.explanation.contributions:
-        surprise[contribution.feature] = surprise.get(contribution.feature, 0.0) + max(0.0, excess(contribution))
+        surprise[contribution.feature] = surprise.get(contribution.feature, 0.0) + max(0.0, contribution.excess)
     worse = (row.p_value, row.log_density) < (before.worst.p_value, before.worst.log_density)
     return replace(before, last=row.time, rows=before.rows + 1, worst=row if worse else before.worst, surprise=surprise)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # Nats beyond the usual: what a normal column has at three standard deviations, z²/2 − 1/2.
 NOTABLE = 4.0
-_HALF_LOG_2_PI_E = 0.5 * math.log(2.0 * math.pi * math.e)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +44,13 @@ class FieldRule:
         return not wrong_side and abs(deviation) >= self.min_deviation
 
 
-def excess(contribution: Contribution) -> float:
-    """Return how much more surprising a column is than it usually is, nats: free of the column's unit.
-
-    Usual is the entropy of a normal distribution with the same standard deviation, −log p's mean.
-    """
-    spread = contribution.stddev
-    usual = _HALF_LOG_2_PI_E + math.log(spread) if 0.0 < spread < math.inf else 0.0
-    return contribution.surprise - usual
-
-
 def leading(explanation: Explanation) -> list[Contribution]:
     """Return the contributions that make the row improbable: those of a notable excess.
 
     Where no column reaches that, many small deviations add up, and those count that have at least half of the largest
     excess. Empty where no column alone is surprising.
     """
-    found = [(excess(c), c) for c in explanation.contributions]
+    found = [(c.excess, c) for c in explanation.contributions]
     largest = max((e for e, _ in found), default=0.0)
     if not largest > 0.0:
         return []

@@ -11,7 +11,7 @@ NAN = math.nan
 
 
 def flag(index, incident, t, p=1e-4, feature="a"):
-    contribution = Contribution(feature, 20.0, 0.0, 9.0, 0.0, 1.0)
+    contribution = Contribution(feature, 20.0, 0.0, 9.0, 0.0, 1.0, 1.4)
     anomaly = Anomaly(
         index, "warning", incident, provisional=False, explanation=Explanation("m", 0, (), 0.0, (contribution,))
     )

@@ -7,24 +7,38 @@ import numpy as np
 import pytest
 
 from streamgmm import StreamDetector
-from streamgmm.engine.rules import FieldRule, deserves_flag, excess, leading
+from streamgmm.engine.rules import FieldRule, deserves_flag, leading
 from streamgmm.errors import ConfigError
 from streamgmm.records import Contribution, Explanation
 
 
 def contribution(feature, z, stddev=1.0, expected=10.0):
     """Return what a normal column that is z standard deviations off contributes."""
-    surprise = z * z / 2 + math.log(stddev) + 0.5 * math.log(2 * math.pi)
-    return Contribution(feature, surprise, 0.0, expected + z * stddev, expected, stddev)
+    surprise, usual = (square / 2 + 0.5 * math.log(2 * math.pi) for square in (z * z, 1.0))
+    return Contribution(feature, surprise, 0.0, expected + z * stddev, expected, stddev, usual)
 
 
 def explained(**z):
     return Explanation("slow", 0, (1.0,), 0.0, tuple(contribution(name, value) for name, value in z.items()))
 
 
-@pytest.mark.parametrize("stddev", [1e-9, 1.0, 1e9])
-def test_excess_is_free_of_the_unit(stddev):
-    assert excess(contribution("a", 5.0, stddev)) == pytest.approx(12.0)
+@pytest.mark.parametrize("committee", ["single", ["slow", "fast", "marginals"]])
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_excess_is_free_of_the_unit(rng, unit, committee):
+    """A normal column's excess at z standard deviations is z²/2 − 1/2, and that of one at rest far below notable."""
+    X = rng.normal(size=(3000, 3))
+    X[:, 2] += 0.9 * X[:, 1]
+    detector = StreamDetector.from_config(
+        {"model": {"committee": committee, **({"n_components": 1} if committee == "single" else {})}},
+        fields=["a", "b", "c"],
+    )
+    detector.process(X * [unit, 1.0, 1.0 / unit])
+    row = np.array([[8.0, 0.1, 0.1]]) * [unit, 1.0, 1.0 / unit]
+    (explanation,) = detector.engine.state.detector.explain(np.repeat(row, 1, axis=0), ["a", "b", "c"])
+    found = {c.feature: c.excess for c in explanation.contributions}
+    assert found["a"] == pytest.approx(31.5, rel=0.25)
+    assert max(found["b"], found["c"]) < 1.0
+    assert [c.feature for c in leading(explanation)] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ EXPLANATION = Explanation(
     3,
     (0.75, 0.25),
     81.5,
-    (Contribution("load", 40.0, 80.0, 1.5, 0.1, 0.05), Contribution("temp", -1.0, 1.5, *[math.nan] * 3)),
+    (Contribution("load", 40.0, 80.0, 1.5, 0.1, 0.05, -1.577), Contribution("temp", -1.0, 1.5, *[math.nan] * 3, 0.0)),
 )
 ANOMALY = Anomaly(0, "critical", "i-1", provisional=False, explanation=EXPLANATION)
 
@@ -239,7 +239,7 @@ def test_an_incident_says_it_all():
 @settings(deadline=None)
 @given(st.lists(st.floats(), min_size=10, max_size=10))
 def test_any_incident_gives_valid_json(numbers):
-    contribution = Contribution("load", *numbers[:5])
+    contribution = Contribution("load", *numbers[:5], numbers[8])
     anomaly = replace(ANOMALY, index=1, explanation=replace(EXPLANATION, contributions=(contribution,) * 7))
     row = rendering.flagged_row(BATCH, FEATURES, SCORED, anomaly)
     row = replace(row, time=numbers[5], log_density=-abs(np.nan_to_num(numbers[6])))
@@ -250,7 +250,7 @@ def test_any_incident_gives_valid_json(numbers):
 
 @given(st.floats(), st.lists(st.floats(), min_size=9, max_size=9))
 def test_any_numbers_give_valid_json(time, numbers):
-    contribution = Contribution("load", *numbers[:5])
+    contribution = Contribution("load", *numbers[:5], 0.0)
     explanation = Explanation("m", 0, (1.0,), numbers[5], (contribution,))
     features = replace(FEATURES, X=np.array([numbers[6:8]] * 2), event_time=np.array([time, time]))
     scored = replace(SCORED, log_density=np.nan_to_num(np.array([numbers[8]] * 2), posinf=np.inf, neginf=-np.inf))
