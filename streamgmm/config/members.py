@@ -93,6 +93,8 @@ class MarginalsMember(_Member):
 class TemporalMember(MarginalsMember):
     """The recent past of every column by itself: where it has been, and how much it moved a row."""
 
+    refresh_every: Int = Field(default=500, ge=1)
+    """Learnt rows between two refreshes."""
     half_life: Float = Field(default=30, gt=0, le=1_000_000)
     """Rows after which a row counts half in what was of late."""
     weight: Float = Field(default=4.0, gt=0, le=100)
