@@ -63,6 +63,12 @@ class Shadow:
     candidate: Floats = field(default_factory=lambda: np.empty(0))
     incumbent: Floats = field(default_factory=lambda: np.empty(0))
 
+    def within(self, detector: Detector) -> Detector:
+        """Return the detector with the fitted members in the place of theirs."""
+        for i, member in zip(self.targets, self.members, strict=True):
+            detector = detector.with_member(i, member, detector.version)
+        return detector
+
     def with_scores(self, candidate: Floats, incumbent: Floats) -> Shadow:
         """Return the shadow with the scores of a step more."""
         return replace(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from streamgmm.engine import core
+from streamgmm.engine import refits
 from streamgmm.engine.core import Engine
 from streamgmm.engine.drive import drive
 from streamgmm.engine.settings import EngineSettings
@@ -119,7 +119,7 @@ def test_a_candidate_that_is_worse_is_refused_by_the_shadow(rng, monkeypatch):
         return replace(candidate, members=(moved,))
 
     # The rows that a candidate has missed would heal it before it is judged.
-    monkeypatch.setattr(core, "warm", lambda member, *_, **__: member)
+    monkeypatch.setattr(refits, "warm", lambda member, *_, **__: member)
     e = engine(Scripted(spoil))
     feed(e, rng.normal(size=(1200, 2)))
     events = e.events()
