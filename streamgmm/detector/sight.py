@@ -40,9 +40,10 @@ class Sight:
         """Return what is seen of rows X (n, d), C-contiguous."""
         if self.columns is None or (not self.stems and X.shape[1] == len(self.columns)):
             return X
-        if not self.stems:
-            return np.ascontiguousarray(X[:, : len(self.columns)])
-        return np.ascontiguousarray(X[:, self.columns])
+        first, last = self.columns[0], self.columns[-1]
+        if last - first + 1 == len(self.columns):
+            return np.ascontiguousarray(X[:, first : last + 1])
+        return X.take(self.columns, axis=1)
 
     def folded(self, values: Floats, n_shown: int) -> Floats:
         """Average values (n, columns seen) over the looks at the shown column that each stems from: (n, n_shown)."""
