@@ -43,7 +43,7 @@ OnPass: TypeAlias = Callable[[int, float], None]
 Rows: TypeAlias = "Callable[[int, int | None], Floats]"
 
 REFRESH_PASSES = 1
-REFIT_PASSES = 2
+REFIT_PASSES = 1
 COLD_PASSES = 20
 # Of a first fit's rows, the share that is fitted before the rest is scored to start the calibration.
 FIRST_SHARE = 0.7
