@@ -21,7 +21,7 @@ from streamgmm.budget import Budget
 from streamgmm.compiled import load_kernels
 from streamgmm.delivery import Delivery
 from streamgmm.engine.core import Engine
-from streamgmm.errors import ConfigError, RetryableError, SnapshotError
+from streamgmm.errors import ConfigError, RetryableError, SnapshotError, UndeliveredError
 from streamgmm.loop import Loop
 from streamgmm.paging import Paging
 from streamgmm.refit.runners import ThreadRunner
@@ -183,11 +183,18 @@ class _App:
         # Only Kafka has a hook; a file is read as it is.
         self._telemetry.metrics.set_block_hook(active=getattr(self._source, "hooked", False))
         log.info("streamgmm %s started", __version__)
-        self._loop.run(self._stop.requested)
+        try:
+            self._loop.run(self._stop.requested)
+            self._ended()
+            self._loop.save()
+        except UndeliveredError as error:
+            # No failure of ours: who asked us to stop is told that we did, and a restart reads those rows again.
+            log.warning("%s; what it did not take is read again", error)
+
+    def _ended(self) -> None:
         log.info("stopping")
         self._telemetry.board.stopping()
         self._supervisor.finished()
-        self._loop.save()
 
     def _settle_memory(self) -> None:
         """Take what was loaded out of the collector's sight: to look through it holds every thread for 0.1 s."""

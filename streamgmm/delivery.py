@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from streamgmm.errors import StopError
+from streamgmm.errors import StopError, UndeliveredError
 from streamgmm.records import Event
 from streamgmm.sources import COMMIT_TIMEOUT
 
@@ -76,6 +76,8 @@ class Delivery:
         self._committed: dict[TopicPartition, int] = {}
         self._last_commit = now()
         self._events: list[Event] = []
+        self.on_wait: Callable[[], None] = lambda: None
+        """Called again and again while a sink is stuck: nothing else tells of it before the turn is over."""
 
     def complete(
         self, records: Mapping[str, Sequence[OutputRecord]], next_offsets: Mapping[TopicPartition, int]
@@ -127,7 +129,9 @@ class Delivery:
         Raises
         ------
         StopError
-            Trying again cannot help, or `interrupted` gives up.
+            Trying again cannot help.
+        UndeliveredError
+            `interrupted` gives up.
         """
         for name, sink in list(self._unflushed.items()):
             self._flush(sink)
@@ -201,11 +205,12 @@ class Delivery:
             while not sink.flush(FLUSH_SLICE):
                 self._events.append(Event("sink_error", {"sink": sink.name, "reason": "timeout"}))
                 if self._interrupted():
-                    raise StopError(f"sink {sink.name} did not take its records before the stop")
+                    raise UndeliveredError(f"sink {sink.name} did not take its records before the stop")
                 if not paused:
                     self._source.pause()
                     paused = True
                 self._source.poll(0.0)
+                self.on_wait()
         finally:
             if paused:
                 self._source.resume()

@@ -34,6 +34,10 @@ class StopError(StreamgmmError):
     """Going on would lose or falsify something: stop with exit code 1."""
 
 
+class UndeliveredError(StopError):
+    """A stop could wait no longer for a sink: what it did not take is not committed, and is read again."""
+
+
 class ConfigError(StopError):
     """The configuration cannot be served: stop with exit code 78."""
 

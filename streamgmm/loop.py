@@ -101,6 +101,9 @@ class Loop:
     _turned_at: float = 0.0
     _few: bool = False
 
+    def __post_init__(self) -> None:
+        self.delivery.on_wait = lambda: self._report(Report())
+
     def run(self, stopped: Callable[[], bool]) -> None:
         """Turn until stopped, or until the end of the source was reached if that was asked for."""
         self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen

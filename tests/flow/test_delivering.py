@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rigs import NAMES, PARTITIONS, Rig, as_json, logs, packed, rows
 
-from streamgmm.errors import StopError
+from streamgmm.errors import UndeliveredError
 from streamgmm.records import Rebalance, TopicPartition
 from streamgmm.sources.memory import LOST, Gap, MemoryLog, Record, Revoke
 
@@ -100,11 +100,13 @@ def test_a_sink_that_fails_for_a_while_delays_and_loses_nothing(X):
 
 
 def test_a_sink_that_stays_stuck_at_the_stop_leaves_its_rows_uncommitted(X):
-    rig = Rig(logs(X), (50,), interrupted=lambda: True)
+    patience = iter([False, False])
+    rig = Rig(logs(X), (50,), interrupted=lambda: next(patience, True))
     rig.loop.turn()
     rig.sink.hold()
-    with pytest.raises(StopError, match="anomalies"):
+    with pytest.raises(UndeliveredError, match="anomalies"):
         rig.run()
+    assert len(rig.events("sink_error")) == 2, "told while it was stuck: its turn never ended"
     undelivered = {json.loads(r.value)["id"] for r in rig.sink.pending}
     assert undelivered
     for identity in undelivered:

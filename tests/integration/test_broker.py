@@ -14,6 +14,7 @@ from kafka.record.util import calc_crc32c
 from kafka.structs import OffsetAndMetadata
 
 from streamgmm.bus import client
+from streamgmm.bus.rejoin import finish_join
 
 pytestmark = pytest.mark.integration
 
@@ -37,7 +38,11 @@ def consumer(kafka):
 
 
 def poll_until(consumer, condition, seconds=60.0):
-    return wait_until(condition, seconds, meanwhile=lambda: consumer.poll(timeout_ms=100))
+    def poll():
+        finish_join(consumer)  # without it, a rebalance that outlives its poll is forgotten now and then
+        consumer.poll(timeout_ms=100)
+
+    return wait_until(condition, seconds, meanwhile=poll)
 
 
 def test_a_topic_has_the_partitions_it_was_made_with(admin, make_topic, asking):

@@ -193,3 +193,20 @@ def test_sigterm_without_a_broker_ends_inside_the_budget(tmp_path, group, signal
         assert time.monotonic() - started < (budget if signals == 1 else 0.0) + SLACK
         for name in SnapshotStore(daemon.state).names():
             SnapshotStore(daemon.state).verify(name)
+
+
+def test_a_stop_that_a_sink_holds_up_is_still_a_stop_by_signal(tmp_path, group):
+    with Broker() as inward, Broker() as outward:
+        kafka = Kafka("embedded", inward.bootstrap_servers)
+        with Site(kafka, tmp_path, ("in", "out"), group) as site:
+            site.send_rows(1200)
+            sink = ALL | {"bootstrap_servers": outward.bootstrap_servers}
+            daemon = site.daemon(sink=sink, limits={"shutdown": 4.0}).start()
+            daemon.until(lambda: daemon.version() != "0.0" and site.caught_up(), what="a model serves")
+            outward.stop()
+            site.send_rows(100)
+            daemon.until(lambda: daemon.metrics().total("sink_errors_total"), what="the sink takes nothing")
+            assert daemon.terminate() == 143
+            assert "read again" in daemon.log()
+            committed, ends = site.offsets()
+            assert sum(ends.values()) - sum(committed.values()) == 100

@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from streamgmm.delivery import Delivery, Outlet
-from streamgmm.errors import StopError
+from streamgmm.errors import StopError, UndeliveredError
 from streamgmm.records import OutputRecord, TopicPartition
 from streamgmm.sinks.memory import MemorySink
 
@@ -75,7 +75,7 @@ def test_giving_up_commits_nothing():
     sink.hold()
     group = Group([sink])
     group.polls = 10
-    with pytest.raises(StopError, match="slow"):
+    with pytest.raises(UndeliveredError, match="slow"):
         delivery(group, [sink], interrupted=lambda: True).complete({"anomalies": [RECORD]}, {TP: 5})
     assert not group.commits()
 
