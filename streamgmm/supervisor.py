@@ -126,7 +126,9 @@ class Supervisor:
     def progress(self, report: Report) -> None:
         """Note where every partition stands. Only the loop's thread calls this."""
         now = self._now()
-        gap = 0.0 if self._pulse is None else min(now - self._pulse, LONGEST_WAIT)
+        # A report while a sink is stuck: that is the sink's deadline, which may be the longer one.
+        held = any(e.kind == "sink_error" for e in report.events)
+        gap = 0.0 if self._pulse is None or held else min(now - self._pulse, LONGEST_WAIT)
         paused = report.engine is not None and report.engine.state == "paused"
         waiting = {}
         for tp in report.assigned:

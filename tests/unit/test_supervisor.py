@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from streamgmm.records import STAGES, EngineStatus, Report, TopicPartition, Version
+from streamgmm.records import STAGES, EngineStatus, Event, Report, TopicPartition, Version
 from streamgmm.supervisor import DEADLINES, LONGEST_WAIT, Supervisor
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -153,6 +153,13 @@ def test_a_paused_stream_is_not_stuck(watch):
     paused = dataclasses.replace(ENGINE, state="paused")
     for _ in range(100):
         watch.report(5, 3, engine=paused)
+    assert watch.parts() == []
+
+
+def test_a_partition_that_waits_for_a_stuck_sink_has_the_time_the_sink_has(watch):
+    stuck = Event("sink_error", {"sink": "kafka", "reason": "timeout"})
+    for _ in range(100):
+        watch.report(5, 3, events=(stuck,))
     assert watch.parts() == []
 
 
