@@ -69,7 +69,7 @@ class SlowMember(MixtureMember):
     """Number of Gaussians."""
     window: Int = Field(default=5000, ge=10, le=10_000_000)
     """Rows it remembers."""
-    refresh_every: Int = Field(default=1000, ge=1)
+    refresh_every: Int = Field(default=1500, ge=1)
     """Learnt rows between two refreshes."""
     shrinkage: Float = Field(default=0.3, ge=0, le=1000)
     """How strongly covariances are drawn towards the pooled one, in rows per column."""
@@ -86,7 +86,7 @@ class MarginalsMember(_Member):
     """Number of Gaussians of each column."""
     window: Int = Field(default=5000, ge=10, le=10_000_000)
     """Rows it remembers."""
-    refresh_every: Int = Field(default=1000, ge=1)
+    refresh_every: Int = Field(default=1500, ge=1)
     """Learnt rows between two refreshes."""
 
 

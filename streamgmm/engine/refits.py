@@ -118,7 +118,8 @@ class Refits:
         if state.detector is None or not due or not self._pace.allows():
             return
         self.stretch = max(state.clocks[i].since_refresh / self._settings.members[i].refresh_every for i in due)
-        rows, shared = cache(state.window.rows), Shared()
+        shared = Shared()
+        rows = state.window.rows if len(due) == 1 else cache(state.window.rows)
         with self._pace.spending():
             for i in due:
                 state.clocks[i].since_refresh = 0
