@@ -190,6 +190,7 @@ class _App:
         except UndeliveredError as error:
             # No failure of ours: who asked us to stop is told that we did, and a restart reads those rows again.
             log.warning("%s; what it did not take is read again", error)
+            self._ended()
 
     def _ended(self) -> None:
         log.info("stopping")
