@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 # What was not used is kept for so long: a refit after a quiet while may take more than its share at once.
 BURST_SECONDS = 2.0
-# Whatever learning puts into the processor's caches, the rest must fetch again: measured, a third of its own time for
-# the default committee, three quarters for one mixture.
-WITH_CACHES = 1.75
+# Whatever learning puts into the processor's caches, the rest must fetch again: measured, up to as much as its own
+# time; a quarter more is for machines that were not measured.
+WITH_CACHES = 2.25
 
 
 class Budget:
