@@ -118,8 +118,7 @@ class Refits:
         if state.detector is None or not due or not self._pace.allows():
             return
         self.stretch = max(state.clocks[i].since_refresh / self._settings.members[i].refresh_every for i in due)
-        shared = Shared()
-        rows = state.window.rows if len(due) == 1 else cache(state.window.rows)
+        rows, shared = cache(state.window.rows), Shared()
         with self._pace.spending():
             for i in due:
                 state.clocks[i].since_refresh = 0
@@ -278,13 +277,13 @@ class Refits:
         pending = self.pending
         if pending is None:
             return state
-        after = self.promoted(state) if durable else state
         if durable:
+            state = self.promoted(state)
             self._outcome("promoted", pending.targets, version=str(pending.detector.version), fit=pending.kind)
         else:
             self._outcome("failed", pending.targets, message="it could not be made durable")
         self.pending = None
-        return after
+        return state
 
     def _outcome(self, outcome: str, targets: tuple[int, ...], **fields: object) -> None:
         for i in targets:
