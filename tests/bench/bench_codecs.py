@@ -16,13 +16,12 @@ import numpy as np
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from batches import record_batch  # noqa: E402  # found through the path above
+import pages  # noqa: E402  # found through the path above
+from batches import record_batch  # noqa: E402  # as above
 
 from streamgmm import registry  # noqa: E402  # as above
 from streamgmm.codecs import CodecSettings, Field, Timestamp  # noqa: E402  # as above
 
-DOCS = TESTS.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- codecs: begin -->", "<!-- codecs: end -->"
 RECORDS, FIELDS, ROUNDS, SEED = 10_000, 16, 15, 5
 NAMES = [f"f{i}" for i in range(FIELDS)]
 NUMBERS = tuple(Field(name, name) for name in NAMES)
@@ -120,9 +119,7 @@ def main(arguments):
         print(line, flush=True)  # noqa: T201 - what it is for
         lines.append(line)
     if "--write" in arguments:
-        before, _, rest = DOCS.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        DOCS.write_text("\n".join([before + BEGIN, *lines, END + after]))
+        pages.write("codecs", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from sklearn.mixture import GaussianMixture
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from streamgmm import StreamDetector  # noqa: E402  # found through the path above
+import pages  # noqa: E402  # found through the path above
 
-DOCS = TESTS.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- detector: begin -->", "<!-- detector: end -->"
+from streamgmm import StreamDetector  # noqa: E402  # as above
+
 COLUMNS, GROUPS, ROWS, WARM_UP, ROUNDS, SEED = 16, 5, 40_000, 20_000, 7, 0
 FIELDS = [f"x{j}" for j in range(COLUMNS)]
 # Of these, one row in some ten thousand is learnt.
@@ -112,11 +112,7 @@ def main():
     )
     sys.stdout.write(text + "\n")
     if "--write" in sys.argv[1:]:
-        page = DOCS.read_text(encoding="utf-8")
-        if BEGIN not in page:
-            page = page.replace("## The stream\n", f"## The detector\n\n{BEGIN}\n{END}\n\n## The stream\n")
-        head, _, rest = page.partition(BEGIN)
-        DOCS.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        pages.write("detector", text)
 
 
 if __name__ == "__main__":

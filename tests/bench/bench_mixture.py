@@ -28,14 +28,14 @@ from sklearn.mixture import GaussianMixture as Theirs
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
-from mixtures import TYPES, draw, random_mixture  # noqa: E402  # found through the path above
+import pages  # noqa: E402  # found through the path above
+from mixtures import TYPES, draw, random_mixture  # noqa: E402  # as above
 
 from streamgmm import GaussianMixture as Ours  # noqa: E402  # as above
 from streamgmm.mixture import em  # noqa: E402  # as above
 from streamgmm.mixture.scoring import log_density  # noqa: E402  # as above
 from streamgmm.mixture.simd_kernels import WIDTH  # noqa: E402  # as above
 
-DOCS = TESTS.parent / "docs" / "benchmarks.md"
 # A single call is shorter than what the clock can tell.
 CALLS = range(100)
 FEATURES, COMPONENTS = (4, 8, 16, 32, 64), (4, 8, 16, 32)
@@ -259,15 +259,6 @@ def grid_part(rng, options):
     )
 
 
-def replaced(page, name, text):
-    """Return a page with what stands between a part's marks exchanged."""
-    begin, end = (f"<!-- {name}: {edge} -->" for edge in ("begin", "end"))
-    head, found, rest = page.partition(begin)
-    if not found:
-        raise SystemExit(f"{DOCS} has no mark {begin}")
-    return f"{head}{begin}\n{text}{end}{rest.partition(end)[2]}"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few points of the grid, fewer rows")
@@ -287,7 +278,7 @@ def main():
             text = part()
             sys.stdout.write(f"{text}\n")
             if options.write:
-                DOCS.write_text(replaced(DOCS.read_text(), name, text))
+                pages.write(name, text)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import brokers  # noqa: E402  # found through the path above
 import contenders  # noqa: E402  # as above
 import daemon  # noqa: E402  # as above
 import latency  # noqa: E402  # as above
+import pages  # noqa: E402  # as above
 import processes  # noqa: E402  # as above
 import shares  # noqa: E402  # as above
 import tables  # noqa: E402  # as above
@@ -113,7 +114,7 @@ def main():
             sys.stdout.flush()
     say(f"{time.monotonic() - begun:.0f} s in all")
     if options.write:
-        tables.write(ROOT / "docs" / "benchmarks.md", "\n\n".join(texts))
+        pages.write("stream", "\n\n".join(texts))
 
 
 if __name__ == "__main__":

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "benchmarks.md"
+sys.path.insert(0, str(ROOT / "tests"))
+
+import pages  # noqa: E402  # found through the path above
+
 BESIDE = ROOT.parent / "shared" / "quality" / "rank.py"
-BEGIN, END = "<!-- quality: begin -->", "<!-- quality: end -->"
+PAGE = pages.BENCHMARKS
+BEGIN, END = pages.marks("quality")
 HEADING = "## Detection quality"
 # The board counts flags at this rate.
 CONFIG = "detection: {target_rate: 0.01}\n"
@@ -97,10 +100,9 @@ def described(args: argparse.Namespace) -> str:
 
 def spliced(page: str, text: str) -> str:
     """Return the page with the text between the marks; they are added at its end where they are missing."""
-    block = f"{BEGIN}\n{text.strip()}\n{END}"
-    if BEGIN in page:
-        return re.sub(rf"{re.escape(BEGIN)}.*?{re.escape(END)}", lambda _: block, page, flags=re.DOTALL)
-    return f"{page.rstrip()}\n\n{HEADING}\n\n{block}\n"
+    if BEGIN not in page:
+        page = f"{page.rstrip()}\n\n{HEADING}\n\n{BEGIN}\n{END}\n"
+    return pages.replaced(page, "quality", text)
 
 
 if __name__ == "__main__":

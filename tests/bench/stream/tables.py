@@ -1,4 +1,4 @@
-"""The figures as Markdown, and their place in the documentation."""
+"""The figures as Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from contenders import BASELINES
 from shares import ESSENTIAL, STAGES
 
-BEGIN, END = "<!-- stream:begin -->", "<!-- stream:end -->"
 TITLES = {
     "kafka-python": "kafka-python + json or frombuffer + scikit-learn",
     "confluent": "confluent-kafka + msgspec or frombuffer + scikit-learn",
@@ -144,12 +143,3 @@ def shares(profiles):
     cells = (f"**{100 * p.essential():.1f} %**" for p in profiles.values())
     lines.append(f"| **{', '.join(ESSENTIAL)}** (asked: ≥ {ESSENTIAL_AIM:.0%}) | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def write(page, text):
-    """Replace what stands between the markers; other sections are others'."""
-    old = page.read_text()
-    if BEGIN not in old:
-        old += f"\n## The stream\n\n{BEGIN}\n{END}\n"
-    head, _, rest = old.partition(BEGIN)
-    page.write_text(f"{head}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}")
