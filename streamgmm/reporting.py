@@ -70,7 +70,7 @@ def _missing(X: NDArray[np.float64], names: Sequence[str]) -> dict[str, int]:
 
 def _by_number(kinds: NDArray[np.int64], n: int) -> list[int]:
     """Return how often each of n numbers occurs; that all are 0, as they are most of the time, is seen quickly."""
-    return np.bincount(kinds, minlength=n).tolist() if kinds.any() else [len(kinds), *[0] * (n - 1)]
+    return np.bincount(kinds, minlength=n).tolist() if kinds.any() else [len(kinds), *[0] * (n - 1)][:n]
 
 
 def _by_topic(batch: RecordBatch, part: Part) -> dict[str, int]:

@@ -151,10 +151,10 @@ def _mend_last_line(descriptor: int) -> None:
     last = _last_line(descriptor, size)
     if not last:
         return
-    if last.startswith(b"{") and not _is_json(last):
+    if last.startswith(b"{") and (_is_cut_short(last) or _is_cut_short(last + b"0")):  # 1e would be 1e0
         os.ftruncate(descriptor, size - len(last))
     else:
-        # A whole line, or none of ours: whoever wrote it keeps it.
+        # A whole line, or one that no writer of JSON has begun: it stays.
         _write_all(descriptor, b"\n")
     os.fsync(descriptor)
 
@@ -169,12 +169,15 @@ def _last_line(descriptor: int, size: int) -> bytes:
         reach *= 2
 
 
-def _is_json(raw: bytes) -> bool:
+def _is_cut_short(raw: bytes) -> bool:
+    """Return whether text is the beginning of a JSON value, and not all of it."""
     try:
         msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UnicodeDecodeError:
         return False
-    return True
+    except msgspec.DecodeError as error:
+        return "truncated" in str(error)
+    return False
 
 
 def _sync_folder(folder: Path) -> None:

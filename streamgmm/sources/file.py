@@ -71,7 +71,8 @@ class FileSource:
         self._line = 0  # the next line's offset
         self._byte = 0  # where it begins
         self._end_byte = 0  # the file's size at start
-        self._highwater = 0  # whole lines seen in the file
+        self._midline = False  # whether it ended without a line feed
+        self._feeds = 0  # line feeds seen in the file
         self._counted = 0  # bytes among which they were counted
         self._paused = False
         self._wake = threading.Event()
@@ -94,6 +95,7 @@ class FileSource:
         """Return the next lines; waits when there are none, for at most `timeout`."""
         batch = RecordBatch.empty() if self._paused or self._file is None else self._block()
         if not len(batch) and not batch.next_offsets:
+            self._stop_if_replaced()
             self._wake.wait(timeout)
             self._wake.clear()
         return batch
@@ -131,7 +133,10 @@ class FileSource:
 
     def lag(self) -> Mapping[TopicPartition, int]:
         """Return the lines still to read, as of the last poll."""
-        return {} if self._start is None else {self._partition: max(0, self._highwater - self._line)}
+        if self._start is None:
+            return {}
+        open_line = self._midline and self._counted == self._end_byte
+        return {self._partition: max(0, self._feeds + open_line - self._line)}
 
     def at_end(self) -> bool:
         """Return whether all that was there at start has been read."""
@@ -151,7 +156,7 @@ class FileSource:
         self._byte = self._counted = self._file.tell()
         self._end_byte = self._size()
         self._count_lines()
-        self._highwater += self._ends_midline()
+        self._midline = self._ends_midline()
         covered = resume.covered.get(self._partition)
         if committed is None:
             # Offsets that are gone while a snapshot is there: all before it had been committed.
@@ -180,6 +185,10 @@ class FileSource:
         """Return the next line that is whole; the last one of the file as found at start counts as whole."""
         assert self._file is not None  # noqa: S101 - poll has looked
         raw = self._file.readline(self._settings.max_bytes + 1)
+        if self._midline and self._byte == self._end_byte and raw in (b"\n", b"\r\n"):
+            # It ends the line that was taken as whole, and is no line of its own.
+            self._byte += len(raw)
+            raw = self._file.readline(self._settings.max_bytes + 1)
         if len(raw) > self._settings.max_bytes:
             raise StopError(
                 f"line {self._line} of {self._path} is longer than {self._settings.max_bytes} bytes",
@@ -215,7 +224,8 @@ class FileSource:
         return os.fstat(self._file.fileno()).st_size
 
     def _count_lines(self) -> None:
-        """Bring the high watermark up to the file's size, reading only what was added since."""
+        """Count the line feeds up to the file's size, reading only what was added since."""
+        assert self._file is not None  # noqa: S101 - only called while it is open
         size = self._size()
         if size < self._byte:
             raise StopError(
@@ -224,11 +234,25 @@ class FileSource:
             )
         if size <= self._counted:
             return
-        with self._path.open("rb") as again:
-            again.seek(self._counted)
-            while chunk := again.read(min(_CHUNK, size - self._counted)):
-                self._highwater += chunk.count(b"\n")
-                self._counted += len(chunk)
+        # Of the file that is open: after a rotation another one has its name.
+        descriptor = self._file.fileno()
+        while chunk := os.pread(descriptor, min(_CHUNK, size - self._counted), self._counted):
+            self._feeds += chunk.count(b"\n")
+            self._counted += len(chunk)
+
+    def _stop_if_replaced(self) -> None:
+        """Stop where everything was read and another file has taken the name: its lines would count from 0 again."""
+        if self._paused or self._file is None:
+            return
+        try:
+            replaced = not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno()))
+        except OSError:
+            return  # moved away: what has it open may still append
+        if replaced:
+            raise StopError(
+                f"{self._path} was replaced by another file; {self._line} lines of the old one were read",
+                hint=f"append to the file instead; to read the new one from its beginning, delete {self._offsets}",
+            )
 
     def _ends_midline(self) -> bool:
         """Return whether the file as found at start ends without a line feed."""

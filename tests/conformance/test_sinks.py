@@ -136,8 +136,13 @@ def test_any_bytes_arrive_as_they_were(rig):
     assert rig.read() == hostile
 
 
-def test_a_flush_of_nothing_succeeds_at_once(rig):
-    assert rig.open().flush(0.5)
+def test_nothing_is_written_and_flushed_at_once(rig):
+    sink = rig.open()
+    assert sink.flush(0.5)
+    sink.write([])
+    assert sink.flush(0.5)
+    sink.close(PATIENCE)
+    assert not rig.read()
 
 
 def test_it_has_a_name_for_metrics(rig):

@@ -9,7 +9,7 @@ from rigs import NAMES, PARTITIONS, Rig, as_json, logs, packed, rows
 
 from streamgmm.errors import UndeliveredError
 from streamgmm.records import Rebalance, TopicPartition
-from streamgmm.sources.memory import LOST, Gap, MemoryLog, Record, Revoke
+from streamgmm.sources.memory import LOST, PAUSE, Gap, MemoryLog, Record, Revoke
 
 TP = PARTITIONS[0]
 
@@ -32,10 +32,8 @@ def watch(rig):
         assert not rig.letters.pending
         for tp, offset in offsets.items():
             done = {o for topic, partition, o, _ in rig.scores if (topic, partition) == tp}
-            payloads = {o: rig.log.record(tp, o).value for o in range(offset)}
-            assert {o for o, value in payloads.items() if value != b"short"} <= done, (
-                "committed ahead of what was scored"
-            )
+            kept = {o: record.value for o in range(offset) if (record := rig.log.record(tp, o)) is not None}
+            assert {o for o, value in kept.items() if value != b"short"} <= done, "committed ahead of what was scored"
         seen.append(dict(offsets))
         return commit(offsets)
 
@@ -153,6 +151,63 @@ def test_gaps_are_committed_over(X):
     values = [Record(packed(x)) for x in X[:300]]
     rig = Rig(MemoryLog({TP: [*values, Gap(40)]})).run()
     assert rig.log.committed == {TP: 340}
+
+
+EMPTY = (PAUSE, Gap(3), PAUSE)  # a block of its own that moves the offset and holds no record
+
+
+def with_empty_blocks(X, places, *, poison=False, partitions=PARTITIONS):
+    """Return a log like `logs(X)`, with an empty block before the records at these places of every partition."""
+    log = logs(X, poison=poison, partitions=partitions)
+    items = {tp: [log.record(tp, o) for o in range(log.end(tp))] for tp in partitions}
+    for mine in items.values():
+        for place in sorted(places, reverse=True):
+            mine[place:place] = EMPTY
+    return MemoryLog(items)
+
+
+@pytest.mark.parametrize("codec", ["float64", "json"])
+def test_a_stream_of_empty_blocks_alone_is_committed_over(codec):
+    rig = Rig(MemoryLog({tp: [*EMPTY, *EMPTY] for tp in PARTITIONS}), codec=codec).run()
+    assert rig.log.committed == dict.fromkeys(PARTITIONS, 6)
+    assert not rig.scores
+    assert not any(r.consumed or r.scored or r.unscored or r.rejected for r in rig.reports)
+
+
+@pytest.mark.parametrize("sinks", [("anomalies",), ("all",), ("packed",)])
+@pytest.mark.parametrize("sizes", [(1,), (50, 7), (10_000,)], ids=str)
+def test_empty_blocks_first_between_and_last_are_stepped_over(X, sizes, sinks):
+    """Some of them come at the rows where a step ends and a model is promoted."""
+    whole = logs(X)
+    ends = [whole.end(tp) for tp in PARTITIONS]
+    assert ends[0] == ends[1]
+    places = (0, 1, 50, 75, 76, 150, ends[0])
+    rig = Rig(with_empty_blocks(X, places, poison=True), sizes, sinks=sinks)
+    watch(rig)
+    rig.run()
+    assert len(rig.scores) == len(X)
+    assert set(rig.times_scored.values()) == {1}
+    assert rig.log.committed == {tp: rig.log.end(tp) for tp in PARTITIONS}
+    assert rig.engine.state.detector.version.promotion > 0
+
+
+def test_empty_blocks_do_not_change_what_rows_are_given(X):
+    one = PARTITIONS[:1]
+    calm = Rig(logs(X, partitions=one), (50,)).run()
+    rig = Rig(with_empty_blocks(X, (0, 100, 150, 400), partitions=one), (50,)).run()
+    assert list(rig.scores.values()) == list(calm.scores.values())
+
+
+def test_a_restart_between_empty_blocks_goes_on_behind_them(X):
+    """From every snapshot, also where the blocks after it were committed and are replayed in silence."""
+    first = Rig(with_empty_blocks(X, (0, 100, 250, 400)), (100,)).run()
+    for snapshot, committed in first.snapshots[::3]:
+        for commits in (committed, first.log.committed):
+            log = with_empty_blocks(X, (0, 100, 250, 400))
+            log.committed.update(commits)
+            again = Rig(log, (30, 1), first.restored(snapshot)).run()
+            assert again.engine.state.rows_seen == first.engine.state.rows_seen
+            assert log.committed == first.log.committed
 
 
 @pytest.mark.parametrize("how", ["revoked", "lost"])

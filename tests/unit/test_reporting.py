@@ -7,7 +7,7 @@ import pytest
 from batches import record_batch
 
 from streamgmm.ledger import Part
-from streamgmm.records import STATUSES, FeatureBatch, Reject, ScoredBatch, TopicPartition
+from streamgmm.records import STATUSES, FeatureBatch, RecordBatch, Reject, ScoredBatch, TopicPartition
 from streamgmm.reporting import report_part
 
 NAN = float("nan")
@@ -95,6 +95,14 @@ def test_topics_are_counted_apart():
     )
     r = report(batch, fields(4), scored(["scored"] * 4), records=(0, 4), muted=[0])
     assert r.consumed == {"one": 2, "two": 1}
+
+
+def test_a_block_without_records_counts_nothing():
+    """It moved the offsets, over an aborted transaction for instance."""
+    r = report(RecordBatch.empty(), fields(0), scored([]))
+    assert (r.consumed, r.scored, r.unscored, r.rejected, r.replayed) == ({}, 0, {}, {}, 0)
+    assert len(r.p_values) == len(r.latencies) == 0
+    assert np.isnan(r.last_event_time)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 3, 5])

@@ -85,6 +85,11 @@ def test_what_is_not_one_plain_line_goes_into_an_envelope(path, record):
         ('{"half": "' + "x" * 300_000, ""),
         ('{"id": 0}\n{"half": "' + "x" * 300_000, '{"id": 0}\n'),
         ("notes of a user", "notes of a user\n"),
+        ('{"b": NaN}', '{"b": NaN}\n'),
+        ('{"b": -Infinity, "c": [1, 2', '{"b": -Infinity, "c": [1, 2\n'),
+        ("{'a': 1}", "{'a': 1}\n"),
+        ('{"a": 1} // done', '{"a": 1} // done\n'),
+        ("{{ template }}", "{{ template }}\n"),
         ("", ""),
     ],
 )
@@ -94,6 +99,14 @@ def test_the_last_line_is_mended_after_a_crash(path, left, expected):
     sink.write([ONE])
     sink.close(1)
     assert path.read_text() == expected + '{"id": 1}\n'
+
+
+def test_every_beginning_of_a_line_of_ours_is_cut_off(path):
+    whole = b'{"id": "a/0/1/0", "n": -1.5e-7, "t": true, "z": null, "s": "\\u00e9\\n \xc3\xa9", "l": [1, 0.25]}'
+    for end in range(1, len(whole)):
+        path.write_bytes(whole[:end])
+        open_sink(path).close(1)
+        assert path.read_bytes() == b"", whole[:end]
 
 
 @pytest.mark.parametrize("step", ["write", "fsync"])

@@ -93,7 +93,13 @@ def test_a_file_that_grows_is_read_on_line_by_whole_line(lines):
         out.write(b"]\n")
     batch = source.poll(0)
     assert [batch.value[i] for i in range(len(batch))] == [b"[5]"]
+    assert batch.offset.tolist() == [5], "the line feed ended line 4"
+    assert source.lag() == {TopicPartition("in.jsonl", 0): 0}
+    assert source.commit(batch.next_offsets)
     source.close(1)
+    again = open_source(lines)
+    assert again.at_end()
+    again.close(1)
 
 
 def test_a_file_that_shrinks_stops(lines):
@@ -102,6 +108,42 @@ def test_a_file_that_shrinks_stops(lines):
     lines.write_bytes(b"[0]\n")
     with pytest.raises(StopError, match="shrunk"):
         source.poll(0)
+    source.close(1)
+
+
+def test_a_file_that_was_moved_away_is_read_on_and_counted(lines):
+    source = open_source(lines, max_rows=2)
+    source.poll(0)
+    moved = lines.rename(lines.with_name("in.jsonl.1"))
+    with moved.open("ab") as out:
+        out.write(b"\n[5]\n[6]\n")
+    assert [offset for _ in range(3) for offset in source.poll(0).offset.tolist()] == [3, 4, 5, 6]
+    assert source.lag() == {TopicPartition("in.jsonl", 0): 0}
+    source.close(1)
+
+
+def test_a_file_that_was_replaced_is_read_to_its_end_before_that_stops(lines):
+    source = open_source(lines, max_rows=2)
+    source.poll(0)
+    moved = lines.rename(lines.with_name("in.jsonl.1"))
+    lines.write_bytes(b"[100]\n" * 50)
+    with moved.open("ab") as out:
+        out.write(b"\n[5]\n")
+    assert [offset for _ in range(2) for offset in source.poll(0).offset.tolist()] == [3, 4, 5]
+    assert source.lag() == {TopicPartition("in.jsonl", 0): 0}
+    with pytest.raises(StopError, match="replaced") as caught:
+        source.poll(0)
+    assert "delete" in caught.value.hint
+    source.close(1)
+
+
+def test_blank_lines_alone_move_the_offset(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b"\n\r\n\n")
+    source = open_source(path)
+    batch = source.poll(0)
+    assert len(batch) == 0
+    assert batch.next_offsets == {TopicPartition("in.jsonl", 0): 3}
     source.close(1)
 
 
