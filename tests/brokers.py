@@ -88,13 +88,13 @@ def send_all(connection, topic, values, keys=None, timestamps=None, partitions=N
             producer.send(topic, value=v, key=k, timestamp_ms=t, partition=p, headers=h)
             for v, k, t, p, h in zip(values, *columns, strict=True)
         ]
-        producer.flush(timeout=20)
+        producer.flush(timeout=120)
         return [(future.get(0).partition, future.get(0).offset) for future in futures]
     finally:
         producer.close(timeout=5)
 
 
-def read_all(connection, topic, seconds=60.0):
+def read_all(connection, topic, seconds=300.0):
     """Read a topic from its beginning to the end that it has now; in offset order per partition."""
     reader = client.consumer(connection, enable_auto_commit=False, auto_offset_reset="earliest")
     try:
@@ -112,7 +112,7 @@ def read_all(connection, topic, seconds=60.0):
         reader.close(autocommit=False, timeout_ms=1000)
 
 
-def wait_until(condition, seconds=60.0, meanwhile=lambda: time.sleep(0.02)):
+def wait_until(condition, seconds=300.0, meanwhile=lambda: time.sleep(0.02)):
     """Wait for a condition, doing something meanwhile; returns what the condition said."""
     deadline = time.monotonic() + seconds
     while not (said := condition()):

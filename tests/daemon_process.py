@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 LISTENING = re.compile(r"http listening on http://([0-9.]+):([0-9]+)")
 LOOK_SECONDS = 0.05
+# How long a test waits for what must come in the end. A busy machine needs most of it, an idle one a second.
+PATIENCE = 300.0
 LOG_LINES = 40
 
 
@@ -97,7 +99,7 @@ class DaemonProcess:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout:g} s; its log ends:\n{self.tail()}") from None
 
-    def terminate(self, timeout: float = 30.0) -> int:
+    def terminate(self, timeout: float = PATIENCE) -> int:
         """Send SIGTERM and return the exit code, Python's −15 turned into what a shell would say."""
         os.kill(self.pid, signal.SIGTERM)
         code = self.wait(timeout)
@@ -107,9 +109,9 @@ class DaemonProcess:
         """Send SIGKILL and wait until it is gone."""
         assert self._process is not None
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
 
-    def get(self, path: str, timeout: float = 5.0) -> tuple[int, bytes]:
+    def get(self, path: str, timeout: float = 30.0) -> tuple[int, bytes]:
         """Return status code and body; 0 while nobody listens."""
         match = LISTENING.search(self.log())
         if match is None:
@@ -137,7 +139,7 @@ class DaemonProcess:
         engine = self.status().get("engine")
         return engine["version"] if engine else "0.0"
 
-    def until(self, holds: Callable[[], object], timeout: float = 60.0, what: str = "it happens") -> None:
+    def until(self, holds: Callable[[], object], timeout: float = PATIENCE, what: str = "it happens") -> None:
         """Look until something holds; fail with the log's end when the process dies or time runs out."""
         deadline = time.monotonic() + timeout
         while not holds():
@@ -145,5 +147,5 @@ class DaemonProcess:
             assert time.monotonic() < deadline, f"not within {timeout:g} s: {what}; its log ends:\n{self.tail()}"
             time.sleep(LOOK_SECONDS)
 
-    def until_ready(self, timeout: float = 60.0) -> None:
+    def until_ready(self, timeout: float = PATIENCE) -> None:
         self.until(lambda: self.get("/readyz")[0] == 200, timeout, "it is ready")

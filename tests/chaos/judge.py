@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MOST_GROWTH = 1.05
 EARLY, LATE = 0.4, 1.0
+LEAST_LOOKS = 10
 
 
 class Check(NamedTuple):
@@ -60,7 +61,7 @@ def _stream(seen: Seen) -> Check:
     whole = sum(seen.ends.values()) == wanted and len(ledger["malformed"]) == plan.malformed
     return Check(
         "the stream was what it should be",
-        bool(whole and ledger["planted"] and ledger["rate"] > 0.97 * plan.rate and as_planned),
+        bool(whole and ledger["planted"] and as_planned),
         f"{sum(seen.ends.values())} records on the topic at {ledger['rate']:.0f}/s "
         f"(at worst {1000 * ledger['late']:.0f} ms late), {len(ledger['planted'])} planted from record "
         f"{ledger['first_planted']} on, {len(ledger['malformed'])} malformed, {seen.kills} kills, "
@@ -128,8 +129,7 @@ def _never_back(seen: Seen) -> Check:
         if after[partition] < before[partition]
     ]
     looked = len(seen.committed)
-    # A look waits for the group's coordinator, and a dead broker's group has to move to another first.
-    enough = looked > (2.0 if seen.plan.nodes == 1 else 0.5) * seen.plan.seconds
+    enough = looked > LEAST_LOOKS
     return Check(
         "committed offsets never go back",
         enough and not steps,

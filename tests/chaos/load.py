@@ -1,6 +1,7 @@
 """The stream of a chaos run, in a process of its own: paced, seeded, and with a ledger of what must be found again.
 
-Anomalies are planted only after a line on standard input has said that the daemon is ready for them.
+It sends a share of the records (`--warm`) and waits for a line on standard input, which says that the daemon's
+calibration is full. Anomalies are planted only after that.
 
     PYTHONPATH=tests python -m chaos.load --servers HOST:PORT --topic T --ledger FILE ...
 """
@@ -49,10 +50,15 @@ class Load:
 
     def run(self) -> dict[str, object]:
         threading.Thread(target=self.listen, daemon=True).start()
-        started = time.monotonic()
+        warm = int(self._args.warm * self._total)
+        started, begun = time.monotonic(), 0
         planted_at, first_planted, late = -1, None, 0.0
         for start in range(0, self._total, CHUNK):
-            late = max(late, self._pace(started, start))
+            if start >= warm and not begun:
+                self._producer.flush(timeout=FLUSH_SECONDS)
+                self._planting.wait()
+                started, begun = time.monotonic(), start
+            late = max(late, self._pace(started, start - begun))
             n = min(CHUNK, self._total - start)
             rows = self._mixture.rows(n, self._rng).astype("<f4")
             partitions = self._rng.integers(self._args.partitions, size=n).tolist()
@@ -72,7 +78,7 @@ class Load:
         seconds = time.monotonic() - started
         return self._result() | {
             "records": self._total,
-            "rate": self._total / seconds,
+            "rate": (self._total - begun) / seconds,
             "late": late,
             "first_planted": first_planted,
         }
@@ -123,6 +129,7 @@ def main() -> int:
     parser.add_argument("--ledger", type=Path, required=True)
     for name in ("rows", "malformed", "partitions", "plant-every", "oversize", "seed"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--warm", type=float, required=True, help="share of the records")
     parser.add_argument("--rate", type=float, required=True, help="records a second")
     args = parser.parse_args()
     args.ledger.write_text(json.dumps(Load(args).run()))

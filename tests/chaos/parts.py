@@ -46,6 +46,7 @@ class Load:
             "oversize": plans.OVERSIZE,
             "seed": plan.seed,
             "rate": plan.rate,
+            "warm": plan.warm,
         }
         options = [text for name, value in values.items() for text in (f"--{name}", str(value))]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])}
@@ -69,7 +70,7 @@ class Load:
     def stop(self) -> None:
         if self.running():
             self._process.kill()
-        self._process.wait(10)
+        self._process.wait(120)
         assert self._process.stdin is not None
         self._process.stdin.close()
 
@@ -95,7 +96,7 @@ class Watch:
             yield self
         finally:
             self._stop.set()
-            thread.join(30)
+            thread.join(120)
 
     @property
     def sent(self) -> int:

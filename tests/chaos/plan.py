@@ -23,7 +23,9 @@ class Plan:
     rows, malformed, rate
         What is sent, and how many records a second.
     kills
-        How often the daemon is killed with -9, at a random moment of each of so many equal parts of the run.
+        How often the daemon is killed with -9. The load sends `warm` of its records and waits for a full calibration.
+        What is left is divided into so many equal parts, and each holds one kill after a random share of its records:
+        a slow machine then sees the same run as a quick one.
     target_rate, buffer
         `detection` of the daemon. Planted anomalies are an eighth of the target rate: the calibration learns them like
         every other row, and more than the target in the buffer would be what is usual. The level is fixed: an adaptive
@@ -33,7 +35,7 @@ class Plan:
         promotions and snapshots fall all over the run.
     nodes, node_kills
         Brokers (one: embedded; more: real Apache Kafka), and how often one of them is killed with -9 and started
-        again, at a random moment of each of so many equal parts of the run.
+        again, placed as the kills of the daemon are.
     """
 
     rows: int
@@ -48,10 +50,15 @@ class Plan:
     seed: int
     nodes: int = 1
     node_kills: int = 0
+    warm: float = 0.25
+
+    @property
+    def records(self) -> int:
+        return self.rows + self.malformed
 
     @property
     def seconds(self) -> float:
-        return (self.rows + self.malformed) / self.rate
+        return self.records / self.rate
 
     @property
     def plant_every(self) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RESTORED = re.compile(r"restored model (\S+)")
-CATCH_UP_SECONDS = 120.0
+CATCH_UP_SECONDS = 600.0
 LOOK_SECONDS = 0.1
 
 
@@ -77,13 +77,16 @@ def play(plan: plans.Plan, folder: Path, say: Callable[[str], None] = lambda _: 
         daemon = stack.enter_context(DaemonProcess(folder, plan.config(servers)))
         store = SnapshotStore(daemon.state)
         _start(daemon, store, seen)
-        daemon.until_ready(120)
-        watch = parts.Watch(servers, lambda: daemon.pid, plan.rows + plan.malformed)
+        daemon.until_ready()
+        watch = parts.Watch(servers, lambda: daemon.pid, plan.records)
         stack.enter_context(watch.running())
         load = parts.Load(plan, servers, folder)
         stack.callback(load.stop)
         started = time.monotonic()
-        _disturb(plan, daemon, store, load, brokers, seen, say)
+        daemon.until(lambda: _calibrated(store, plan), 600, "the calibration is full")
+        load.plant()
+        say("the calibration is full: anomalies are planted from now on")
+        _disturb(plan, daemon, store, load, brokers, watch, seen, say)
         _catch_up(daemon, watch, seen, say)
         seen.seconds = time.monotonic() - started
         _stop_and_start_again(daemon, store, seen)
@@ -102,39 +105,36 @@ def _disturb(
     store: SnapshotStore,
     load: parts.Load,
     brokers: parts.Brokers,
+    watch: parts.Watch,
     seen: Seen,
     say: Callable[[str], None],
 ) -> None:
-    """Kill when it is time, and let anomalies be planted once the calibration is full, until all is sent."""
+    """Kill when so many records are sent, until all are."""
     rng = np.random.default_rng(plan.seed)
-    moments = _moments(plan.kills, plan.seconds, rng)
-    node_moments = _moments(plan.node_kills, plan.seconds, rng)
-    started, planting = time.monotonic(), False
+    moments = _moments(plan.kills, plan, rng)
+    node_moments = _moments(plan.node_kills, plan, rng)
     while load.running() or moments or node_moments:
-        if node_moments and time.monotonic() - started >= node_moments[0]:
+        if node_moments and watch.sent >= node_moments[0]:
             node_moments.pop(0)
             node = 1 + int(rng.integers(plan.nodes))
             say(f"broker {node} is killed")
             brokers.kill_and_start_again(node)
             seen.node_kills += 1
             say(f"broker {node} is back")
-        if moments and time.monotonic() - started >= moments[0]:
+        if moments and watch.sent >= moments[0]:
             moments.pop(0)
             daemon.kill()
             seen.kills += 1
             say(f"kill {seen.kills} of {plan.kills}")
             _start(daemon, store, seen)
-        if not planting and _calibrated(store, plan):
-            planting = True
-            load.plant()
-            say("the calibration is full: anomalies are planted from now on")
         _revive(daemon, store, seen)
         time.sleep(LOOK_SECONDS)
 
 
-def _moments(kills: int, seconds: float, rng: np.random.Generator) -> list[float]:
-    """Return a random moment (s) in each of so many equal parts of a run."""
-    return [seconds / kills * (i + float(rng.random())) for i in range(kills)]
+def _moments(kills: int, plan: plans.Plan, rng: np.random.Generator) -> list[float]:
+    """Return how many records are sent at each kill: one in each of so many equal parts of what follows the warm-up."""
+    warm = plan.warm * plan.records
+    return [warm + (plan.records - warm) / kills * (i + float(rng.random())) for i in range(kills)]
 
 
 def _calibrated(store: SnapshotStore, plan: plans.Plan) -> bool:
@@ -186,8 +186,8 @@ def _stop_and_start_again(daemon: DaemonProcess, store: SnapshotStore, seen: See
     if daemon.running():
         seen.exit_code = daemon.terminate()
     _start(daemon, store, seen)
-    daemon.until_ready(60)
-    daemon.until(lambda: daemon.version() != "0.0", 10, "the restored model serves")
+    daemon.until_ready()
+    daemon.until(lambda: daemon.version() != "0.0", what="the restored model serves")
     seen.serving = (str(seen.starts[-1].expected), daemon.version())
     daemon.terminate()
     _note_log(daemon, seen)

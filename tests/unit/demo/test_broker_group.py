@@ -16,7 +16,7 @@ def run(test):
     """Run a coroutine test on a loop of its own."""
 
     def wrapped():
-        asyncio.run(asyncio.wait_for(test(), 10))
+        asyncio.run(asyncio.wait_for(test(), 120))
 
     wrapped.__name__ = test.__name__
     return wrapped

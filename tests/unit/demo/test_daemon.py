@@ -62,7 +62,7 @@ def test_names_on_a_broker_of_the_users_are_apart():
 
 def test_address_metrics_and_version_come_from_the_running_process(start, until):
     daemon = start("0")
-    assert until(daemon.address, 10)
+    assert until(daemon.address, 120)
     daemon.check()
     assert daemon.metrics().total("rows_scored_total") == 12
     assert daemon.version() == "3.14"
@@ -70,7 +70,7 @@ def test_address_metrics_and_version_come_from_the_running_process(start, until)
 
 def test_without_an_address_there_are_no_metrics(start, until):
     daemon = start("dies")
-    assert until(lambda: daemon.stop() is not None, 10)
+    assert until(lambda: daemon.stop() is not None, 120)
     assert daemon.address() is None
     assert daemon.metrics().seen == 0
     assert daemon.version() == "0.0"
@@ -86,7 +86,7 @@ def test_a_daemon_that_dies_shows_its_log(start, until):
             return str(error)
         return ""
 
-    assert until(dead, 10)
+    assert until(dead, 120)
     assert "exit code 3" in dead()
     assert "the disk is full" in dead()
 
@@ -94,13 +94,13 @@ def test_a_daemon_that_dies_shows_its_log(start, until):
 @pytest.mark.parametrize("code", [0, 143])
 def test_it_stops_in_order(start, until, code):
     daemon = start(str(code))
-    assert until(daemon.address, 10)
+    assert until(daemon.address, 120)
     daemon.stop_in_order()
     assert daemon.stop() == code
 
 
 def test_it_says_when_it_does_not_stop_in_order(start, until):
     daemon = start("1")
-    assert until(daemon.address, 10)
+    assert until(daemon.address, 120)
     with pytest.raises(StopError, match="exit code 1"):
         daemon.stop_in_order()

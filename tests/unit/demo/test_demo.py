@@ -90,7 +90,7 @@ def test_ctrl_c_leaves_nothing_behind(demo, moment, until):
     if isinstance(moment, str):
         assert running.process.returncode == 130
         assert "Traceback" not in output
-    assert until(lambda: not running.left(), 10), running.left()
+    assert until(lambda: not running.left(), 120), running.left()
 
 
 def test_pressing_ctrl_c_again_and_again_leaves_nothing_behind(demo, until):
@@ -101,7 +101,7 @@ def test_pressing_ctrl_c_again_and_again_leaves_nothing_behind(demo, until):
             running.interrupt()
         threading.Event().wait(0.02)
     running.process.communicate(timeout=60)
-    assert until(lambda: not running.left(), 10), running.left()
+    assert until(lambda: not running.left(), 120), running.left()
 
 
 def test_kill_leaves_nothing_behind(demo, until):
@@ -109,7 +109,7 @@ def test_kill_leaves_nothing_behind(demo, until):
     running.read_until("sent")
     running.process.kill()
     running.process.wait()
-    assert until(lambda: not running.left(), 15), running.left()
+    assert until(lambda: not running.left(), 120), running.left()
 
 
 def test_it_finds_real_faults_and_loses_no_row(demo, until):
@@ -122,7 +122,7 @@ def test_it_finds_real_faults_and_loses_no_row(demo, until):
     rate = float(re.search(r"^flag rate +([0-9.]+)", output, re.MULTILINE)[1])
     assert 0.0015 <= rate <= 0.006, output
     assert re.search(r"^rows +8500 = .* lost 0; committed 8500$", output, re.MULTILINE), output
-    assert until(lambda: not running.left(), 10), running.left()
+    assert until(lambda: not running.left(), 120), running.left()
 
 
 def test_a_daemon_that_dies_is_an_error_with_its_log(demo, until):
@@ -134,7 +134,7 @@ def test_a_daemon_that_dies_is_an_error_with_its_log(demo, until):
     assert running.process.returncode == 1
     assert "the daemon ended with exit code -9; its log ends:" in output
     assert "http listening on" in output
-    assert until(lambda: not running.left(), 10), running.left()
+    assert until(lambda: not running.left(), 120), running.left()
 
 
 def test_a_folder_that_is_not_empty_is_not_taken(demo, tmp_path):
@@ -153,4 +153,4 @@ def test_no_broker_is_said_in_a_sentence(demo, until):
     assert running.process.returncode == 75
     assert "127.0.0.1:1: nothing listens there" in output
     assert "Traceback" not in output
-    assert until(lambda: not running.left(), 10), running.left()
+    assert until(lambda: not running.left(), 120), running.left()
