@@ -1,4 +1,4 @@
-"""The composition root: config → objects → run → orderly stop.
+"""The composition root: config → objects → run → orderly stop. Whoever imports it has every kernel compiled.
 
 Stopping, in this order and inside one budget: finish the batch, flush, commit, save the state, leave the group, stop
 the refit, close HTTP. A second signal cuts it short: nothing is lost by that, only done again.
@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
-import math
 import os
-import threading
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -18,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from streamgmm import __version__, assembly, checkpoint, wiring
 from streamgmm.budget import Budget
-from streamgmm.compiled import load_kernels
 from streamgmm.delivery import Delivery
 from streamgmm.engine.core import Engine
 from streamgmm.errors import ConfigError, RetryableError, SnapshotError, UndeliveredError
@@ -28,11 +25,9 @@ from streamgmm.refit.runners import ThreadRunner
 from streamgmm.sources import COMMIT_TIMEOUT, Resume
 from streamgmm.supervisor import Supervisor
 from streamgmm.telemetry.build import build
-from streamgmm.telemetry.http import Server
-from streamgmm.telemetry.log import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
     from numpy.typing import NDArray
@@ -41,6 +36,8 @@ if TYPE_CHECKING:
     from streamgmm.config import Config
     from streamgmm.engine.state import State
     from streamgmm.records import Position, Report, TopicPartition
+    from streamgmm.stop import Stop
+    from streamgmm.telemetry.http import Server
 
     Arrays = Mapping[str, NDArray[Any]]
 
@@ -52,62 +49,12 @@ GATHER_SHARE = 0.05
 SHORTEST_COMMIT = 0.5
 
 
-class Stop:
-    """A request to stop, shared between signals and the loop. Asking twice means: now."""
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self.signal: int | None = None
-        self._now = now
-        self._since = math.inf
-        self._requested = threading.Event()
-        self._forced = threading.Event()
-
-    def request(self, signal: int | None = None) -> None:
-        """Ask to stop; the second request forces."""
-        if self._requested.is_set():
-            self._forced.set()
-        else:
-            self._since = self._now()
-        self.signal = self.signal if signal is None else signal
-        self._requested.set()
-
-    def requested(self) -> bool:
-        """Return whether anybody has asked."""
-        return self._requested.is_set()
-
-    def forced(self) -> bool:
-        """Return whether anybody has asked twice."""
-        return self._forced.is_set()
-
-    def left(self, budget: float) -> float:
-        """Return what is left of a stop's budget (s): all of it before anybody has asked, nothing once forced."""
-        spent = self._now() - self._since if self.requested() else 0.0
-        return 0.0 if self.forced() else max(0.0, budget - spent)
-
-    def overdue(self, budget: float) -> bool:
-        """Return whether the stop is forced, or has taken longer than its budget (s)."""
-        return self.forced() or self._now() - self._since > budget
-
-
-def serve(config: Config, stop: Stop, *, dry_run: bool = False, until_end: bool = False) -> None:
-    """Run the daemon until it is told to stop, or has reached the end.
-
-    Raises
-    ------
-    RetryableError
-        The brokers cannot be reached at start.
-    StopError
-        Going on would lose or falsify something.
-    """
-    configure(config.logging.level, config.logging.format)
-    with ExitStack() as stack:
-        _App(config, stop, stack, dry_run=dry_run, until_end=until_end).run()
-
-
-class _App:
+class App:
     """The parts of one daemon, built onto a stack that takes them down in reverse."""
 
-    def __init__(self, config: Config, stop: Stop, stack: ExitStack, *, dry_run: bool, until_end: bool) -> None:
+    def __init__(
+        self, config: Config, stop: Stop, stack: ExitStack, server: Server | None, *, dry_run: bool, until_end: bool
+    ) -> None:
         self._config, self._stop, self._stack = config, stop, stack
         now = time.monotonic
         codec = wiring.codec(config)
@@ -128,7 +75,7 @@ class _App:
             deadlines=_deadlines(config),
             stall_deadline=config.limits.stall_deadline,
         )
-        self._telemetry, self._routes = build(
+        self._telemetry, routes = build(
             config=config.redacted(),
             target_rate=self._settings.target_rate,
             topics=wiring.topics(config),
@@ -137,6 +84,8 @@ class _App:
             fields=inputs,
             stuck=self._supervisor.stuck,
         )
+        if server is not None:
+            server.exchange(routes)
         self._budget = Budget(config.limits.learning_cpu)
         self._runner = ThreadRunner(now, self._refitting)
         self._source = wiring.source(config)
@@ -169,15 +118,14 @@ class _App:
             spending=self._budget.spending,
         )
 
-    def run(self) -> None:
-        """Start everything, turn until stopped, and stop in order."""
-        self._listen()
+    def run(self, kernels: int) -> None:
+        """Start everything, turn until stopped, and stop in order; so many kernels are compiled."""
         self._supervisor.start()
         self._stack.callback(self._supervisor.stop, 1.0)
         self._stack.callback(self._close_runner)
         self._stack.callback(self._leave)
         with self._supervisor.busy("start"):
-            self._telemetry.warm(load_kernels())
+            self._telemetry.warm(kernels)
             self._source.start(self._resume)
             self._settle_memory()
         # Only Kafka has a hook; a file is read as it is.
@@ -202,14 +150,6 @@ class _App:
         gc.collect()
         gc.freeze()
         self._stack.callback(gc.unfreeze)
-
-    def _listen(self) -> None:
-        if self._config.http.listen is None:
-            return
-        server = Server(self._config.http.listen, self._routes)
-        host, port = server.start()
-        self._stack.callback(server.stop, 1.0)
-        log.info("http listening on http://%s:%d", host, port)
 
     @contextmanager
     def _refitting(self, part: str) -> Iterator[None]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-    from streamgmm.app import Stop
+    from streamgmm.stop import Stop
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,13 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until a signal, or the end; the exit code tells which signal it was."""
-    from streamgmm.app import Stop, serve
-    from streamgmm.config import load
+    from streamgmm.stop import Stop
 
-    config = load(args.config)
     stop = Stop()
     with _signals(stop):
-        serve(config, stop, dry_run=args.dry_run, until_end=args.until_end)
+        from streamgmm.config import load
+        from streamgmm.startup import serve
+
+        serve(load(args.config), stop, dry_run=args.dry_run, until_end=args.until_end)
     return 0 if stop.signal is None else 128 + stop.signal
 
 

@@ -112,6 +112,10 @@ class Daemon:
         """Return the last lines of its log."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
 
+    def log_bytes(self) -> int:
+        """Return how long its log is: it grows while the daemon still compiles."""
+        return self._log.stat().st_size
+
     def address(self) -> tuple[str, int] | None:
         """Return where its HTTP server listens; None until the log says so."""
         match = LISTENING.search(self._log.read_text(errors="replace"))

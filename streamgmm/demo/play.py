@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from streamgmm.compiled import load_kernels
 from streamgmm.demo import show
 from streamgmm.demo.broker import Broker
 from streamgmm.demo.daemon import TARGET_RATE, Daemon, config_text
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
     from streamgmm.demo.stream import LabelledStream
 
+# From a warm cache the kernels are loaded in two seconds.
+QUIET_SECONDS = 4.0
 START_SECONDS = 240
-STALL_SECONDS = 30
+STALL_SECONDS = 120
 METRICS_EVERY = 0.5
 
 
@@ -72,6 +75,7 @@ def play(settings: Settings, out: TextIO, bar: TextIO, clock: Callable[[], float
         config = folder / "streamgmm.yaml"
         config.write_text(config_text(topics.servers, topics.names, stream.fields, folder / "state"))
         progress.lines(show.opening(stream, topics.servers, topics.names.input, topics.names.anomalies, config))
+        _compile(progress, clock)
         replay = Replay(stream, topics.send, end=time.time(), rate=settings.rows_per_second)
         replay.warm_up()
         topics.flush()
@@ -81,6 +85,21 @@ def play(settings: Settings, out: TextIO, bar: TextIO, clock: Callable[[], float
         daemon.stop_in_order()
         progress.clear()
         _closing(stream, topics, watch.metrics, progress, seconds)
+
+
+def _compile(progress: show.Progress, clock: Callable[[], float]) -> None:
+    """Fill the cache of compiled kernels, which takes a minute or two once, and say what is being compiled.
+
+    The daemon that is started afterwards loads them. Its patience is then one for rows alone.
+    """
+    begun = clock()
+
+    def tell(module: str, done: int, modules: int) -> None:
+        if clock() - begun > QUIET_SECONDS:
+            progress.note(f"compiling kernels, once for this processor: {done} of {modules}, {module}")
+
+    load_kernels(tell)
+    progress.clear()
 
 
 def _empty(keep: Path) -> Path:
@@ -124,15 +143,16 @@ class Watch:
             self.progress.update(self.replay.sent, self.metrics.seen, self.daemon.version())
 
     def until(self, reached: Callable[[], bool], patience: float) -> None:
-        """Look until something is reached; an error after `patience` seconds without a row more."""
-        seen, deadline = -1, 0.0
+        """Look until something is reached; an error after `patience` seconds without a row or a line of log more."""
+        before, deadline = (-1, 0), 0.0
         while not reached():
             self.look()
-            if self.metrics.seen > seen:
-                seen, deadline = self.metrics.seen, self.clock() + patience
+            now = (self.metrics.seen, self.daemon.log_bytes())
+            if now != before:
+                before, deadline = now, self.clock() + patience
             elif self.clock() > deadline:
                 tail = self.daemon.tail()
-                raise StopError(f"the daemon has stood still at row {seen} for {patience:g} s; its log ends:\n{tail}")
+                raise StopError(f"the daemon has stood still at row {now[0]} for {patience:g} s; its log ends:\n{tail}")
 
 
 def _perform(watch: Watch, stream: LabelledStream) -> float:

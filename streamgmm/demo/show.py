@@ -77,6 +77,11 @@ class Progress:
             self._bar.write(f"{self._text}\n")
         self._bar.flush()
 
+    def note(self, text: str) -> None:
+        """Show a line in the place of the bar; elsewhere than on a terminal, print it."""
+        self._bar.write(f"\r\x1b[K{text}" if self._terminal else f"{text}\n")
+        self._bar.flush()
+
     def line(self, text: str) -> None:
         """Print a line above the bar."""
         self.clear()
@@ -163,5 +168,4 @@ def opening(stream: LabelledStream, servers: str, source: str, sink: str, config
     yield f"         then {stream.judged} with {events_ahead} labelled faults"
     yield f"broker   {servers}: {source} → {sink}"
     yield f"daemon   streamgmm run -c {config}"
-    yield "         (its first start after installation compiles its kernels; later ones find them in the cache)"
     yield ""

@@ -68,11 +68,11 @@ def routes(registry: CollectorRegistry, board: Board) -> dict[str, Route]:
 
     def livez(_: str) -> Response:
         health = board.health()
-        return _verdict(health.live, health.reasons)
+        return verdict(health.live, health.reasons)
 
     def readyz(_: str) -> Response:
         health = board.health()
-        return _verdict(health.ready, health.reasons)
+        return verdict(health.ready, health.reasons)
 
     return {
         "/": lambda _: Response(HTTPStatus.OK, "text/html; charset=utf-8", INDEX.encode()),
@@ -83,7 +83,8 @@ def routes(registry: CollectorRegistry, board: Board) -> dict[str, Route]:
     }
 
 
-def _verdict(good: bool, reasons: tuple[str, ...]) -> Response:
+def verdict(good: bool, reasons: tuple[str, ...]) -> Response:
+    """Return what a probe is answered: 200, or 503 with a line for each reason."""
     status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
     text = "ok" if good else "\n".join(reasons)
     return Response(status, "text/plain; charset=utf-8", f"{text}\n".encode())
@@ -132,6 +133,12 @@ class Server:
         )
         self._thread.start()
         return str(self._server.server_address[0]), self._server.server_address[1]
+
+    def exchange(self, routes: Mapping[str, Route]) -> None:
+        """Answer with other routes from the next request on."""
+        self._routes = routes
+        if self._server is not None:
+            self._server.routes = routes
 
     def stop(self, timeout: float) -> bool:
         """Take no more requests and close; False when that took longer. Safe to call twice, or before `start`."""

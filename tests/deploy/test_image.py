@@ -78,7 +78,8 @@ def test_the_command_is_one_that_the_program_takes():
 @pytest.mark.parametrize(("stuck", "code"), [(False, 0), (True, 1)])
 def test_the_healthcheck_follows_livez(stuck, code):
     from streamgmm.supervisor import Stuck
-    from streamgmm.telemetry import Server, build
+    from streamgmm.telemetry.build import build
+    from streamgmm.telemetry.http import Server
 
     settings = {"config": {}, "target_rate": 0.01, "topics": [], "sinks": [], "members": [], "fields": []}
     _, served = build(**settings, stuck=lambda: [Stuck("poll", 1.0, "x")] if stuck else [])

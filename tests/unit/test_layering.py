@@ -18,6 +18,8 @@ ALL = "*"
 MAY_IMPORT = {
     "__init__": {"mixture", "stream_detector"},
     "__main__": {"cli"},
+    "stop": set(),
+    "startup": {"app", "compiled", "config", "stop", "telemetry"},
     "app": {ALL},
     "assembly": {"checkpoint", "config", "engine", "errors", "features", "records", "refit"},
     "wiring": {ALL},
@@ -26,7 +28,6 @@ MAY_IMPORT = {
     "compiled": set(),
     "budget": set(),
     "cli": {
-        "app",
         "backlog",
         "config",
         "demo",
@@ -40,6 +41,8 @@ MAY_IMPORT = {
         "registry",
         "snapshots",
         "probe",
+        "startup",
+        "stop",
         "stream_detector",
     },
     "offline": {
@@ -93,7 +96,7 @@ MAY_IMPORT = {
     "snapshots": {"errors"},
     "telemetry": {"errors", "records", "supervisor"},
     "config": {"errors", "records", "registry"},
-    "demo": {"bus", "cli", "errors", "records"},
+    "demo": {"bus", "cli", "compiled", "errors", "records"},
     "records": {"errors"},
     "registry": {"errors"},
     "errors": set(),

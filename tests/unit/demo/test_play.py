@@ -67,6 +67,9 @@ class FakeDaemon:
     def tail(self):
         return "the last words"
 
+    def log_bytes(self):
+        return 0
+
     def metrics(self):
         return Metrics(f"streamgmm_rows_scored_total {len(self.topics.sent) - self.lag}")
 

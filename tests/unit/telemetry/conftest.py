@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from streamgmm.telemetry import Metrics
+from streamgmm.telemetry.metrics import Metrics
 
 VERSIONS = {"version": "1.2.3", "python": "3.11", "numpy": "2", "numba": "0.6"}
 NOW = 1_700_000_000.0

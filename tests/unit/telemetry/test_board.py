@@ -5,8 +5,7 @@ import pytest
 
 from streamgmm.records import EngineStatus, Event, Report, TopicPartition, Version
 from streamgmm.supervisor import Stuck
-from streamgmm.telemetry import Board
-from streamgmm.telemetry.board import FORMAT, RECENT_REFITS
+from streamgmm.telemetry.board import FORMAT, RECENT_REFITS, Board
 
 P0 = TopicPartition("vectors", 0)
 ENGINE = EngineStatus(Version(2, 5), "serving", 10, 0, float("nan"), 0.01, 1.0, 1.0, False, {}, ())

@@ -11,8 +11,8 @@ import pytest
 from streamgmm.errors import ConfigError, StopError
 from streamgmm.records import Report, TopicPartition
 from streamgmm.supervisor import Stuck
-from streamgmm.telemetry import Server, build
-from streamgmm.telemetry.http import parse_listen
+from streamgmm.telemetry.build import build
+from streamgmm.telemetry.http import Server, parse_listen
 
 
 class Site:
