@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from streamgmm.config import Config
 
+INPUTS = ".csv or .jsonl (also .gz), .npz, .npy or .parquet"
+OUTPUTS = ".csv, .jsonl, .npz or .parquet"
+
 
 def natural(text: str) -> int:
     """Read a number from 0 on."""
@@ -28,13 +31,13 @@ def positive(text: str) -> int:
 
 def add_input(parser: argparse.ArgumentParser) -> None:
     """Declare the file to read."""
-    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help=".npz, .csv or .jsonl")
+    parser.add_argument("--input", type=Path, required=True, metavar="FILE", help=INPUTS)
 
 
 def add_past(parser: argparse.ArgumentParser) -> None:
     """Declare where history comes from: a file, or the topics of the configuration's source."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--input", type=Path, metavar="FILE", help=".npz, .csv or .jsonl")
+    what.add_argument("--input", type=Path, metavar="FILE", help=INPUTS)
     what.add_argument("--from-topic", action="store_true", help="the topics and the codec of the config")
     parser.add_argument(
         "--rows",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamgmm.cli._arguments import OUTPUTS, add_config, add_input, read_config
+
 if TYPE_CHECKING:
     import argparse
     from typing import Any
 
     from numpy.typing import NDArray
 
-    from streamgmm.cli._files import Table
+    from streamgmm.offline.tables import Table
     from streamgmm.records import Event, ScoredBatch
     from streamgmm.stream_detector import StreamDetector
 
@@ -21,9 +23,9 @@ REPORT_BLOCK = 500
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("-c", "--config", type=Path, help="YAML; the defaults serve without it")
-    parser.add_argument("--input", type=Path, required=True, help=".npz, .csv or .jsonl")
-    parser.add_argument("--output", type=Path, required=True, help="scores, .npz: one entry per input row, in order")
+    add_config(parser)
+    add_input(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=f"scores of the rows: {OUTPUTS}")
     parser.add_argument("--warm-up", type=int, metavar="N", help="learn, and do not score, exactly the first N rows")
     parser.add_argument("--seed", type=int, help="instead of learning.seed")
     parser.add_argument("--report", type=Path, metavar="FILE.html", help="also draw scores, calibration and incidents")
@@ -31,21 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Score the file and print what was found."""
-    import numpy as np
-
-    from streamgmm.cli._files import read_table
+    from streamgmm.cli._files import checked_output, read_table, write_columns
     from streamgmm.errors import StopError
+    from streamgmm.offline import history
     from streamgmm.stream_detector import StreamDetector
 
+    config = read_config(args.config)
+    checked_output(args.output)
     if args.report is not None and not args.report.parent.is_dir():
         raise StopError(f"{args.report}: there is no folder {args.report.parent}", hint="make it first")
-    table = read_table(args.input)
+    table = read_table(args.input, history.asked(config))
     detector = StreamDetector.from_config(
         args.config or {}, fields=table.fields, warm_up=args.warm_up, seed=args.seed, explain=args.report is not None
     )
-    table = table.take(detector.features.inputs)
     scored, events = processed(detector, table, REPORT_BLOCK if args.report else max(1, len(table.X)))
-    np.savez(args.output, allow_pickle=False, **columns(scored))
+    write_columns(args.output, columns(scored))
     if args.report is not None:
         write_report(args.report, args.input.name, detector, table, scored, events)
     flagged, n_scored = int(scored.is_anomaly.sum()), int((scored.status == 0).sum())

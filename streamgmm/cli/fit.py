@@ -48,9 +48,7 @@ def run(args: argparse.Namespace) -> int:
         store = new_store(args.output or config.state.dir)
         with store.lock():
             shown = _shown(progress, len(config.committee))
-            fitted = history.fit(
-                config, past.fields, past.X, past.t, on_pass=shown, keys=past.keys, coded=args.from_topic
-            )
+            fitted = history.fit(config, past.fields, past.X, past.t, on_pass=shown, keys=past.keys)
             name = store.save(fitted.snapshot(datetime.now(UTC).isoformat()))
     n = len(past.X)
     state, used = fitted.state, len(fitted.state.window)
@@ -76,8 +74,7 @@ def _of_file(config: Config, path: Path) -> _Past:
     from streamgmm.cli._files import read_table
     from streamgmm.offline import history
 
-    table = read_table(path)
-    table = table.take(history.inputs(config, table.fields))
+    table = read_table(path, history.asked(config))
     return _Past(table.fields, table.X, table.t)
 
 

@@ -195,10 +195,11 @@ def _import(args: argparse.Namespace) -> int:
 
     config = read_config(args.config)
     params, fields = read_export(args.arrays)
-    fields = history.inputs(config, fields)
+    asked = history.asked(config) or history.named(fields)
+    fields = tuple(one.name for one in asked.fields)
     X, t = None, None
     if args.input:
-        table = read_table(args.input).take(fields)
+        table = read_table(args.input, asked)
         X, t = table.X, table.t
     fitted = history.adopt(config, params, fields, X, t)
     store = new_store(args.dir)

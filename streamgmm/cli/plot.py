@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamgmm.cli._arguments import add_member, add_model
+from streamgmm.cli._arguments import INPUTS, add_member, add_model
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_member(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.png", help=".png, .svg or .pdf")
-    parser.add_argument("--input", type=Path, metavar="FILE", help="rows to draw as well: .npz, .csv or .jsonl")
+    parser.add_argument("--input", type=Path, metavar="FILE", help=f"rows to draw as well: {INPUTS}")
     parser.add_argument(
         "--features", type=_names, metavar="a,b,c", help=f"columns to draw (default: the first {MAX_COLUMNS})"
     )
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw and write."""
     from streamgmm.cli._files import read_table
+    from streamgmm.offline import history
     from streamgmm.offline.mixtures import in_columns, positions, restricted
     from streamgmm.offline.model import open_model
     from streamgmm.plots import save
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         layers.insert(0, Layer(f"before: {before.name}", params, "C1", "--"))
     X = None
     if args.input:
-        table = read_table(args.input).take(model.fields)
+        table = read_table(args.input, history.named(model.fields, model.categories))
         X = member.view.encode(member.sight.of(model.derive(table.X, table.t)))[:, at]
     save(pair_plot(layers, names, X), args.output)
     left_out = len(columns) - len(names)

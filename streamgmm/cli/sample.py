@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamgmm.cli._arguments import add_member, add_model, natural, positive
+from streamgmm.cli._arguments import OUTPUTS, add_member, add_model, natural, positive
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_member(parser)
     parser.add_argument("-n", type=positive, required=True, metavar="N", help="number of vectors")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".npz, .csv or .jsonl")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=OUTPUTS)
     parser.add_argument("--seed", type=natural, default=0, help="the same seed gives the same vectors (default: 0)")
 
 
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw and write."""
     import numpy as np
 
-    from streamgmm.cli._files import Table, checked_output, write_rows
+    from streamgmm.cli._files import checked_output, write_rows
     from streamgmm.offline.mixtures import sample
     from streamgmm.offline.model import open_model
 
@@ -35,6 +35,6 @@ def run(args: argparse.Namespace) -> int:
     model = open_model(args.model, args.snapshot)
     member = model.member(args.member)
     columns = model.columns_of(member)
-    write_rows(args.output, Table(sample(member, args.n, np.random.default_rng(args.seed)), columns))
+    write_rows(args.output, sample(member, args.n, np.random.default_rng(args.seed)), columns)
     print(f"{args.n} vectors of {len(columns)} columns in {args.output}")
     return 0

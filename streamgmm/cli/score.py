@@ -1,7 +1,7 @@
 """Score a file with a snapshot: as the daemon would at that moment, learning nothing.
 
-Derived columns start afresh with the first row. The output has one entry per input row, in order, in .npz, .csv or
-.jsonl: log_density, p_value, score, is_anomaly, model_version, and status (scored, or why not). Rows with some missing
+Derived columns start afresh with the first row. The output has one entry per input row, in order:
+log_density, p_value, score, is_anomaly, model_version, and status (scored, or why not). Rows with some missing
 cells are scored by the others, on the scale of complete rows.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from streamgmm.cli._arguments import add_config, add_input, add_model, add_threads, read_config
+from streamgmm.cli._arguments import OUTPUTS, add_config, add_input, add_model, add_threads, read_config
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_model(parser)
     add_input(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=".npz, .csv or .jsonl")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=OUTPUTS)
     add_config(parser, ", for detection.target_rate and learning.seed")
     add_threads(parser, "share the rows among so many")
 
@@ -31,13 +31,17 @@ def run(args: argparse.Namespace) -> int:
 
     from streamgmm.cli._files import checked_output, read_table, write_columns
     from streamgmm.cli.backtest import columns
+    from streamgmm.offline import history
     from streamgmm.offline.model import open_model
 
     config = read_config(args.config)
     checked_output(args.output)
     model = open_model(args.model, args.snapshot)
     rate = config.detection.target_rate
-    table = read_table(args.input).take(model.fields)
+    asked = history.asked(config)
+    if asked is None or tuple(one.name for one in asked.fields) != model.fields:
+        asked = history.named(model.fields, model.categories)
+    table = read_table(args.input, asked)
     scored = model.score(table.X, rate, table.t, seed=config.learning.seed, n_threads=args.threads)
     write_columns(args.output, columns(scored))
     n_scored = int((scored.status == 0).sum())

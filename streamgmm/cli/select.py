@@ -1,7 +1,6 @@
 """Compare numbers of components and covariance types on a file: BIC, AIC and held-out log-density.
 
-The rows are derived, scaled and protected as the detector would; a fifth of them is held out. Files ending in .npz,
-.csv or .jsonl.
+The rows are derived, scaled and protected as the detector would; a fifth of them is held out.
 """
 
 from __future__ import annotations
@@ -55,8 +54,7 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config)
     if args.plot:
         new_figure(1.0, 1.0)  # whether pictures can be drawn is known before the work
-    table = read_table(args.input)
-    table = table.take(history.inputs(config, table.fields))
+    table = read_table(args.input, history.asked(config))
     most, kinds = max(args.components), args.types
     each = most - min(args.components) + 1
     with Progress() as progress:

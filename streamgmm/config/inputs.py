@@ -187,7 +187,7 @@ class Ewma(_RecallingFeature):
 
     type: Literal["ewma"]
     """Kind of feature."""
-    half_life: Float = Field(default=100.0, gt=0, le=1_000_000)
+    half_life: Float = Field(default=100.0, ge=1e-6, le=1_000_000)
     """Rows after which a row's weight in the mean has halved."""
 
 
@@ -196,7 +196,7 @@ class Activity(_RecallingFeature):
 
     type: Literal["activity"]
     """Kind of feature."""
-    half_life: Float = Field(default=40.0, gt=0, le=1_000_000)
+    half_life: Float = Field(default=40.0, ge=1e-6, le=1_000_000)
     """Rows after which a row's weight in both means has halved."""
 
     def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:

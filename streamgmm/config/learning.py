@@ -197,7 +197,7 @@ FieldRules: TypeAlias = dict[Text, FieldRule]
 class Detection(Section):
     """Which rows are flagged, and which belong together."""
 
-    target_rate: Float = Field(default=0.001, gt=0, le=0.5)
+    target_rate: Float = Field(default=0.001, ge=1e-9, le=0.5)
     """Share of rows to flag."""
     level: Literal["fixed", "adaptive"] = "adaptive"
     """Whether the level follows the realised rate."""

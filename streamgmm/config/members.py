@@ -95,7 +95,7 @@ class TemporalMember(MarginalsMember):
 
     refresh_every: Int = Field(default=500, ge=1)
     """Learnt rows between two refreshes."""
-    half_life: Float = Field(default=30, gt=0, le=1_000_000)
+    half_life: Float = Field(default=30, ge=1e-6, le=1_000_000)
     """Rows after which a row counts half in what was of late."""
     weight: Float = Field(default=4.0, gt=0, le=100)
     """How much it counts in the committee's mean, where each other member counts 1."""

@@ -46,13 +46,21 @@ class Section(BaseModel):
         return self
 
 
+# What every clock, lock and queue can wait for.
+MOST_SECONDS = 36_500 * 86_400
+
+
 def _seconds(value: object) -> object:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", value) if isinstance(value, str) else None
     if match:
-        return float(match[1]) * SECONDS[match[2] or "s"]
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
-        return float(value)
-    raise ValueError("want a duration such as 500ms, 60s, 10m, 1h")
+        seconds: int | float = float(match[1]) * SECONDS[match[2] or "s"]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf:
+        seconds = value
+    else:
+        raise ValueError("want a duration such as 500ms, 60s, 10m, 1h")
+    if seconds > MOST_SECONDS:
+        raise ValueError("want a duration of at most 36500d")
+    return float(seconds)
 
 
 def _bytes(value: object) -> object:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm import assembly, checkpoint
+from streamgmm.codecs import CodecSettings, Field, Timestamp
+from streamgmm.config.codecs import FieldSpec
 from streamgmm.detector.committee import Detector
 from streamgmm.detector.view import View
 from streamgmm.engine.calibration import Calibration
@@ -61,21 +63,22 @@ class Fitted:
         return checkpoint.pack(self.state, self.features, {}, self.identity, created)
 
 
-def inputs(config: Config, fields: Sequence[str]) -> tuple[str, ...]:
-    """Return the fields that a configuration reads, those of the table unless it names its own.
+def asked(config: Config) -> CodecSettings | None:
+    """Return what a configuration reads of a table: its fields, event time and envelope; None where it names none."""
+    section = config.codec
+    if section is None:
+        return None
+    fields = tuple(
+        Field(f.name, f.path, f.type) if isinstance(f, FieldSpec) else Field(f, f, "number") for f in section.fields
+    )
+    time = getattr(section, "timestamp", None)
+    timestamp = None if time is None else Timestamp(time.path, time.unit)
+    return CodecSettings(fields, timestamp, unwrap=getattr(section, "unwrap", None))
 
-    Raises
-    ------
-    StopError
-        One of them is a category: a table holds numbers, and the codec's numbers for categories are not those.
-    """
-    categories = assembly.categories(config)
-    if categories:
-        raise StopError(
-            f"the field {categories[0]!r} is a category, and a table holds numbers only",
-            hint="leave it out of codec.fields, or let the daemon learn from the topic",
-        )
-    return tuple(fields) if config.codec is None else config.codec.names
+
+def named(fields: Sequence[str], categories: Sequence[str] = ()) -> CodecSettings:
+    """Return what reads fields by their names."""
+    return CodecSettings(tuple(Field(name, name, "category" if name in categories else "number") for name in fields))
 
 
 def identity(config: Config, columns: Pipeline) -> checkpoint.Identity:
@@ -93,7 +96,6 @@ def fit(
     on_pass: OnPass | None = None,
     *,
     keys: Sequence[bytes | None] | None = None,
-    coded: bool = False,
 ) -> Fitted:
     """Fit as the engine does at its start, once, after the last row.
 
@@ -102,24 +104,21 @@ def fit(
     fields
         Names of the columns of X.
     X
-        (n, len(fields)), in the order of the stream; NaN is missing.
+        (n, len(fields)), in the order of the stream; NaN is missing, a category is the codec's number for it.
     t
         (n,) event times, seconds.
     keys
         The n keys that keep the state of derived columns apart.
-    coded
-        The rows come from the configuration's codec: categories among them are its numbers.
 
     Raises
     ------
     StopError
-        Too few rows, or a category among the fields of a table.
+        Too few rows.
     FitError
         The fit collapsed.
     """
-    columns = assembly.pipeline(config, fields if coded else inputs(config, fields))
-    categories = assembly.categories(config) if coded else ()
-    settings = assembly.engine_settings(config, columns.names, categories, columns.stems)
+    columns = assembly.pipeline(config, fields)
+    settings = assembly.engine_settings(config, columns.names, assembly.categories(config), columns.stems)
     settings = replace(settings, refit_deadline=math.inf)
     _enough(X)
     detector = StreamDetector(settings, columns, warm_up=len(X), explain=False, on_pass=on_pass)
@@ -154,11 +153,18 @@ def adopt(
     Raises
     ------
     StopError
-        The configuration's columns are not as many as the mixture's features.
+        The configuration's columns are not as many as the mixture's features, or hold categories; or its numbers are
+        too large to calculate with.
     """
+    categories = assembly.categories(config)
+    if categories:
+        raise StopError(
+            f"the field {categories[0]!r} is a category, and a mixture from elsewhere has numbers only",
+            hint="leave it out of codec.fields",
+        )
     if "committee" not in config.model.model_fields_set:
         config = config.model_copy(update={"model": config.model.model_copy(update={"committee": ("single",)})})
-    columns = assembly.pipeline(config, inputs(config, fields))
+    columns = assembly.pipeline(config, fields)
     if len(columns.names) != params.n_features:
         raise StopError(
             f"the mixture has {params.n_features} features, the configuration {len(columns.names)} columns",
@@ -175,6 +181,7 @@ def adopt(
     state.detector = detector
     if X is not None:
         _take(state, settings, detector, columns.apply(as_features(X, columns.n_inputs), t), t)
+    State.from_arrays(settings, *state.to_arrays())  # what cannot be loaded again is not written
     return Fitted(state, columns.state(), identity(config, columns))
 
 
@@ -210,13 +217,19 @@ def select(
     Raises
     ------
     StopError
-        Too few rows, a category among the fields, or nothing to try.
+        Too few rows, or nothing to try.
     """
-    columns = assembly.pipeline(config, inputs(config, fields))
+    columns, categories = assembly.pipeline(config, fields), assembly.categories(config)
     members = assembly.engine_settings(config, columns.names).members
     member = next((m for m in members if m.kind == "mixture"), members[0])
     _enough(X)
-    rows = columns.apply(as_features(X, columns.n_inputs), t)[:, : len(columns.names)]
+    fitted = [j for j, name in enumerate(columns.names) if name not in categories]  # categories are counted
+    if not fitted:
+        raise StopError(
+            f"the field {categories[0]!r} is a category, and there is no other column",
+            hint="categories are counted, not fitted: name fields of numbers as well",
+        )
+    rows = columns.apply(as_features(X, columns.n_inputs), t)[:, fitted]
     rows = rows[~np.isnan(rows).all(axis=1)]
     return selection.select(
         View.fit(rows, member.clip, ()).apply(rows),

@@ -5,7 +5,6 @@ The arrays have scikit-learn's names and shapes: whoever sets them on its `Gauss
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from streamgmm.errors import DetectorError, StopError
 from streamgmm.mixture.marginals import Marginals
 from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.sampling import draw
+from streamgmm.offline.arrays import load
 from streamgmm.refit.fitting import between, rebase
 
 if TYPE_CHECKING:
@@ -58,11 +58,19 @@ def from_columns(params: MixtureParameters, name: str) -> Member:
     """Return a member that gives the densities of a mixture of the columns, to rounding and without any clipping.
 
     Its view scales each column by the mixture's own mean and standard deviation.
+
+    Raises
+    ------
+    DetectorError
+        Those are no finite numbers.
     """
-    location = params.weights @ params.means
-    between = params.weights @ np.square(params.means - location)
-    within = params.weights @ np.einsum("kii->ki", params.full_covariances())
-    scale = np.sqrt(between + within)
+    with np.errstate(over="ignore", invalid="ignore"):
+        location = params.weights @ params.means
+        between = params.weights @ np.square(params.means - location)
+        within = params.weights @ np.einsum("kii->ki", params.full_covariances())
+        scale = np.sqrt(between + within)
+    if not (np.isfinite(scale).all() and (scale > 0.0).all()):
+        raise DetectorError("means_ or covariances_ are too far apart for float64", hint="fit it to scaled columns")
     if params.covariance_type == "spherical":
         scale = np.full_like(scale, np.sqrt(np.mean(np.square(scale))))  # or its spheres would be none any more
     view = _view(location, scale)
@@ -140,13 +148,7 @@ def read_export(path: Path) -> tuple[MixtureParameters, tuple[str, ...]]:
     StopError
         The file cannot be read, lacks something, or holds no mixture.
     """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {key: data[key] for key in data.files}
-    except OSError as error:
-        raise StopError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise StopError(f"{path}: {error}", hint="give an .npz of plain arrays") from error
+    arrays = load(path)
     absent = [name for name in ("weights_", "means_", "covariances_") if name not in arrays]
     if absent:
         raise StopError(f"{path} holds no {absent[0]}", hint="save weights_, means_ and covariances_ with numpy.savez")
@@ -159,7 +161,11 @@ def read_export(path: Path) -> tuple[MixtureParameters, tuple[str, ...]]:
     params = MixtureParameters.from_covariances(
         arrays["weights_"], arrays["means_"], arrays["covariances_"], _covariance_type(arrays)
     )
-    fields = tuple(str(name) for name in arrays.get("fields", [f"x{j}" for j in range(params.n_features)]))
+    named = np.atleast_1d(arrays["fields"]) if "fields" in arrays else [f"x{j}" for j in range(params.n_features)]
+    fields = tuple(str(name) for name in named)
+    twice = next((name for name in fields if fields.count(name) > 1), None)
+    if twice is not None:
+        raise StopError(f"{path} names the field {twice!r} twice", hint="give each field a name of its own")
     if len(fields) != params.n_features:
         raise StopError(f"{path} names {len(fields)} fields for {params.n_features} features")
     return params, fields

@@ -50,6 +50,8 @@ class Model:
         Columns of the rows (m, len(columns)) that it remembers, of which maps for missing cells are made.
     comparable
         The maps it has.
+    categories
+        Fields that hold categories.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Model:
     features: Sequence[Mapping[str, Json]]
     window: Floats
     comparable: Comparable | None
+    categories: tuple[str, ...] = ()
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Model:
@@ -90,6 +93,7 @@ class Model:
             features=manifest["features"],
             window=arrays["window.X"],
             comparable=Comparable.from_arrays(comparable) if comparable else None,
+            categories=tuple(manifest.get("categories", ())),
         )
 
     def member(self, name: str | None = None) -> Member:

@@ -7,8 +7,14 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from streamgmm.errors import StopError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
+
+BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 # What JSON calls a number is copied digit by digit; the rest of what a spreadsheet calls one goes through float.
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
@@ -18,7 +24,34 @@ _INFINITIES = {
     for sign, json_sign in (("", ""), ("+", ""), ("-", "-"))
     for word in ("inf", "infinity")
 }
-_WORDS = {"": "null", "nan": "null"} | _INFINITIES
+# Cells that hold nothing, as pandas, R, databases and spreadsheets write them. `none` and `na` may be categories.
+_MISSING = {
+    "", "NA", "N/A", "n/a", "<NA>", "#N/A", "#NA", "NULL", "Null", "null", "None", "NaT", "\\N", "-nan", "-NaN",
+}  # fmt: skip
+_WORDS = {"nan": "null"} | _INFINITIES
+
+
+def header(line: bytes, path: Path) -> tuple[str, ...]:
+    """Return the names in the first line of a CSV file, without a byte order mark and without blanks around them.
+
+    Raises
+    ------
+    StopError
+        The line is no header: nothing could be found by its names, or the wrong thing.
+    """
+    if line.startswith(_UTF_16):
+        raise StopError(f"{path}:1: the file is UTF-16", hint="save it as UTF-8")
+    names = tuple(name.strip() for name in cells(line.removeprefix(BOM).decode("utf-8", "replace")) or ())
+    if not any(names):
+        raise StopError(f"{path}:1: there is no header", hint="the first line should name the columns")
+    twice = next((name for name in names if name and names.count(name) > 1), None)
+    if twice is not None:
+        raise StopError(f"{path}:1: the column {twice!r} is named twice", hint="give each column a name of its own")
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise StopError(f"{path}:1: the cells are not separated by commas", hint="write it with commas")
+    if all(map(_LOOSE_NUMBER.fullmatch, names)) and not all(map(str.isdecimal, names)):
+        raise StopError(f"{path}:1: the first line holds numbers", hint="put a line above it that names the columns")
+    return names
 
 
 def cells(text: str) -> tuple[str, ...] | None:
@@ -45,6 +78,8 @@ def as_json(line: bytes, header: Sequence[str]) -> bytes:
 def _token(cell: str) -> str:
     """Return a cell as a JSON token: a number, null where it is empty, text otherwise (and `007` is text)."""
     bare = cell.strip()
+    if bare in _MISSING:
+        return "null"
     word = _WORDS.get(bare.lower())
     if word is not None:
         return word

@@ -18,7 +18,7 @@ import numpy as np
 from streamgmm.errors import ConfigError, StopError
 from streamgmm.records import ByteColumn, Rebalance, RecordBatch, TopicPartition
 from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
-from streamgmm.sources._csv import as_json, cells
+from streamgmm.sources._csv import BOM, as_json, header
 from streamgmm.sources._offsets import read_offset, write_offset
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class FileSource:
     def _go_to_start(self, committed: int | None, resume: Resume) -> None:
         assert self._file is not None  # noqa: S101 - just opened
         if self._csv:
-            self._header = cells(self._file.readline(self._settings.max_bytes).decode("utf-8-sig", "replace")) or ()
+            self._header = header(self._file.readline(self._settings.max_bytes), self._path)
         self._byte = self._counted = self._file.tell()
         self._end_byte = self._size()
         self._count_lines()
@@ -174,7 +174,7 @@ class FileSource:
             if raw is None:
                 break
             size += len(raw)
-            line = raw.rstrip(b"\r\n")
+            line = raw.rstrip(b"\r\n").removeprefix(BOM)  # files that were joined have some in the middle
             if line:
                 values.append(self._value(line))
                 offsets.append(self._line - 1)
@@ -270,6 +270,9 @@ class FileSource:
 
 def _format_of(path: Path) -> str:
     formats = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-    if path.suffix not in formats:
+    ending = path.suffix.lower()
+    if ending == ".gz":
+        raise ConfigError(f"{path} is compressed", hint="unpack it first: the file source reads a file that may grow")
+    if ending not in formats:
         raise ConfigError(f"{path} is neither .jsonl nor .csv", hint="the file source reads these two")
-    return formats[path.suffix]
+    return formats[ending]

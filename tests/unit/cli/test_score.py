@@ -98,7 +98,7 @@ def test_the_target_rate_is_that_of_the_config(scored, tmp_path, capsys):
     with np.load(scored(".npz", "-c", str(tmp_path / "config.yaml"))) as arrays:
         assert 0.1 < arrays["is_anomaly"].mean() < 0.3
         assert (arrays["is_anomaly"] == (arrays["p_value"] <= 0.2)).all()
-    assert capsys.readouterr().err == ""
+    assert "provisional" not in capsys.readouterr().err
 
 
 def test_derived_columns_start_afresh(tables, tmp_path):

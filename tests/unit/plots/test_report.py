@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from streamgmm import StreamDetector
-from streamgmm.cli._files import Table
 from streamgmm.cli.backtest import processed
+from streamgmm.offline.tables import Table
 from streamgmm.plots.labels import auroc, average_precision, events_found
 from streamgmm.plots.report import Run, incidents, report
 from streamgmm.plots.svg import Chart

@@ -209,6 +209,45 @@ def test_csv_rows_are_objects_by_the_header(tmp_path):
     assert set(values) == {0, 1, 2, 3, 5}
 
 
+def test_a_byte_order_mark_is_no_part_of_a_record(tmp_path):
+    path = tmp_path / "in.JSONL"
+    path.write_bytes(b"\xef\xbb\xbf[0]\n[1]\n\xef\xbb\xbf[2]\n")
+    source = open_source(path)
+    assert drain(source) == [(0, b"[0]"), (1, b"[1]"), (2, b"[2]")]
+    source.close(1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"a,b,a\n1,2,3\n", "'a' is named twice"),
+        (b"\n1,2\n", "there is no header"),
+        ("a,b\n1,2\n".encode("utf-16"), "UTF-16"),
+        (b"a\tb\n1\t2\n", "not separated by commas"),
+    ],
+)
+def test_a_csv_without_a_header_of_its_own_names_stops_the_start(tmp_path, raw, said):
+    path = tmp_path / "in.csv"
+    path.write_bytes(raw)
+    with pytest.raises(StopError, match=said):
+        open_source(path)
+
+
+def test_marks_of_missing_cells_are_null(tmp_path):
+    path = tmp_path / "in.CSV"
+    path.write_text("a, b ,c\nNULL,NA,none\n<NA>,\\N,n/a\nNone,nan, null \n")
+    source = open_source(path)
+    values = [json.loads(value) for _, value in drain(source)]
+    source.close(1)
+    assert values[0] == {"a": None, "b": None, "c": "none"}
+    assert values[1:] == [dict.fromkeys("abc")] * 2
+
+
+def test_a_compressed_file_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(ConfigError, match="unpack it first"):
+        file.build(file.FileSettings(tmp_path / "in.csv.gz"))
+
+
 def test_csv_numbers_reach_the_codec_exactly(tmp_path, rng):
     numbers = rng.normal(size=(50, 2)) * 10.0 ** rng.integers(-300, 300, size=(50, 2))
     path = tmp_path / "in.csv"
