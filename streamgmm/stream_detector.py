@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from streamgmm.engine.drive import drive
 from streamgmm.engine.thinning import row_hashes, stream_hash
 from streamgmm.errors import ConfigError, DetectorError
 from streamgmm.features import Pipeline
+from streamgmm.mixture import validation
 from streamgmm.records import ByteColumn, ScoredBatch, as_features
 from streamgmm.refit.runners import InlineRunner
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 STREAM = stream_hash("rows")
+YEAR_10000 = 253_402_300_800
 
 
 class StreamDetector:
@@ -114,9 +117,9 @@ class StreamDetector:
         Parameters
         ----------
         X : (n, n_fields)
-            NaN is missing.
+            NaN is missing. Of a data frame, the fields are taken by their names.
         t : (n,), optional
-            Event times, seconds since the epoch. Without them every row is learnt, whatever the rate.
+            Event times: seconds since the epoch, or datetimes. Without them every row is learnt, whatever the rate.
         keys : n strings or bytes, optional
             Which entity each row belongs to: keeps the state of derived columns apart. Rows of None share one.
 
@@ -125,7 +128,7 @@ class StreamDetector:
         ScoredBatch
             One entry per row, in order.
         """
-        fields = as_features(X, self.features.n_inputs)
+        fields = self._fields(X)
         times = _times(t, len(fields))
         columns = self.features.apply(fields, times, _keys(keys, len(fields)))
         offsets = np.arange(self._rows, self._rows + len(columns), dtype=np.int64)
@@ -145,8 +148,21 @@ class StreamDetector:
         """Return −1 for outliers and 1 for inliers (n,). Nothing is learnt."""
         return np.where(self.decision_function(X, t, keys) < 0.0, -1, 1)
 
+    def _fields(self, X: ArrayLike) -> Floats:
+        """Return rows (n, n_fields): a data frame's columns by name, anything else by position."""
+        names = validation.column_names(X)
+        if names is not None:
+            absent = [name for name in self.features.inputs if name not in names]
+            if absent:
+                raise DetectorError(
+                    f"X has no column {absent[0]!r}: it has {', '.join(names[:20])}",
+                    hint="rename its columns, or give X.to_numpy() to take them by position",
+                )
+            X = X[list(self.features.inputs)]  # type: ignore[index,call-overload]  # a data frame
+        return as_features(validation.numbers(X), self.features.n_inputs)
+
     def _columns(self, X: ArrayLike, t: ArrayLike | None, keys: Sequence[str] | None) -> Floats:
-        fields = as_features(X, self.features.n_inputs)
+        fields = self._fields(X)
         before = self.features.state()
         columns = self.features.apply(fields, _times(t, len(fields)), _keys(keys, len(fields)))
         self.features.restore(before)
@@ -164,7 +180,34 @@ def _keys(keys: Sequence[str | bytes | None] | None, n: int) -> ByteColumn | Non
 def _times(t: ArrayLike | None, n: int) -> Floats:
     if t is None:
         return np.full(n, np.nan)
-    times = np.ascontiguousarray(t, dtype=np.float64)
+    times = np.ascontiguousarray(_seconds(t), dtype=np.float64)
     if times.shape != (n,):
         raise DetectorError(f"t has shape {times.shape}, but X has {n} rows", hint="one event time (seconds) per row")
+    if (times >= YEAR_10000).any():
+        raise DetectorError(f"t holds {times.max():g}, which is after the year 9999", hint="give seconds, not ms or ns")
     return times
+
+
+def _seconds(t: ArrayLike) -> NDArray[Any]:
+    """Return points in time as seconds since the epoch, in UTC where they have no zone, and numbers as they are."""
+    times = np.asarray(t)
+    if times.dtype.kind == "M":
+        return np.where(np.isnat(times), np.nan, (times - np.datetime64(0, "s")) / np.timedelta64(1, "s"))
+    if times.dtype.kind == "O":
+        return np.array([_moment(value) for value in times.ravel()]).reshape(times.shape)
+    if times.dtype.kind not in "fiub":
+        raise DetectorError(
+            f"t holds {times.dtype}, not event times", hint="give seconds since the epoch, or datetimes"
+        )
+    return np.ma.filled(np.ma.asarray(t, dtype=np.float64), np.nan) if np.ma.isMaskedArray(t) else times
+
+
+def _moment(value: Any) -> float:  # noqa: ANN401 - whatever an array of objects holds
+    if value is None or value != value:  # noqa: PLR0124 - NaN and NaT
+        return float("nan")
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise DetectorError(f"t holds {value!r:.60}", hint="give seconds since the epoch, or datetimes") from None

@@ -151,6 +151,7 @@ class GaussianMixture(Parametrised):
             return self
         validation.check_parameters(self.get_params())
         rows = self._rows(X)
+        self._check_going_on(rows.shape[1])
         past = self._stats
         if past is None:
             self._step, past = 0, SufficientStats.expected(self._current())
@@ -209,6 +210,8 @@ class GaussianMixture(Parametrised):
         weights = validation.as_weights(sample_weight, len(rows))
         self._check_initial(rows.shape[1])
         resume = self.warm_start and hasattr(self, "converged_") and hasattr(self, "weights_")
+        if resume:
+            self._check_going_on(rows.shape[1])
         rng = validation.generator(self.random_state)
         best: Fit | None = None
         for init in range(1 if resume else self.n_init):
@@ -297,6 +300,21 @@ class GaussianMixture(Parametrised):
             validation.check_means(self.means_init, self.n_components, n_features)
         if self.precisions_init is not None:
             validation.check_precisions(self.precisions_init, self.covariance_type, self.n_components, n_features)
+
+    def _check_going_on(self, n_features: int) -> None:
+        """Check that a fit can go on from where the last one ended: with a mixture of the same shape."""
+        K, d = self.means_.shape
+        kind = self.parameters_.covariance_type if hasattr(self, "parameters_") else self.covariance_type
+        for name, fitted, wanted in (
+            ("n_components", K, self.n_components),
+            ("covariance_type", kind, self.covariance_type),
+            ("n_features", d, n_features),
+        ):
+            if fitted != wanted:
+                raise ValueError(
+                    f"The fit cannot go on from one with {name}={fitted!r}: now it is {wanted!r}. Set warm_start=False "
+                    "for a new fit, or make a new estimator instead of calling partial_fit."
+                )
 
     def _rows(self, X: Any, *, fitting: bool = False) -> Floats:
         names = validation.column_names(X)

@@ -94,13 +94,44 @@ def as_matrix(X: Any, *, least_rows: int = 1) -> Floats:
     return array
 
 
+def numbers(X: Any) -> Any:
+    """Return X with NaN where it says that a value is missing: masked, None, or pandas' NA.
+
+    Raises
+    ------
+    TypeError
+        It holds points in time or durations, which would pass for numbers.
+    """
+    timely = [str(name) for name, kind in _column_types(X) if getattr(kind, "kind", "") in {"m", "M"}]
+    if timely:
+        words = f"The column {timely[0]!r}" if timely[0] else "X"
+        raise TypeError(f"{words} holds points in time or durations, not numbers. Leave it out, or give seconds.")
+    if np.ma.isMaskedArray(X):
+        return np.ma.asarray(X, dtype=np.float64).filled(np.nan)
+    array = np.asarray(X)
+    if array.dtype.kind == "O":
+        absent = [value is None or type(value).__name__ in {"NAType", "NaTType"} for value in array.ravel()]
+        if any(absent):
+            array = array.copy()
+            array[np.reshape(absent, array.shape)] = np.nan
+    return array
+
+
+def _column_types(X: Any) -> list[tuple[Any, Any]]:
+    """Return the names of a data frame's columns with their types; of anything else one type without a name."""
+    types: Any = getattr(X, "dtypes", None)
+    if hasattr(types, "items"):
+        return list(types.items())
+    return [("", getattr(X, "dtype", None))]
+
+
 def _converted(X: Any) -> Floats:
     if hasattr(X, "toarray"):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.toarray()' to convert to a dense numpy "
             "array."
         )
-    array = np.asarray(X)
+    array = numbers(X)
     if np.iscomplexobj(array):
         raise ValueError(f"Complex data not supported\n{X}\n")
     if array.dtype.kind in "SU":

@@ -64,7 +64,17 @@ MAY_IMPORT = {
     },
     "plots": {"engine.incidents", "errors", "mixture", "records"},
     # The library's face: its from_config reads the same file as the daemon.
-    "stream_detector": {"assembly", "config", "detector", "engine", "errors", "features", "records", "refit"},
+    "stream_detector": {
+        "assembly",
+        "config",
+        "detector",
+        "engine",
+        "errors",
+        "features",
+        "mixture",
+        "records",
+        "refit",
+    },
     "loop": {
         "codecs!",
         "delivery",
