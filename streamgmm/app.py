@@ -89,7 +89,7 @@ class App:
         self._budget = Budget(config.limits.learning_cpu)
         self._runner = ThreadRunner(now, self._refitting)
         self._source = wiring.source(config)
-        self._resume = Resume(restored.covered if restored else {}, config.state.max_replay)
+        self._resume = Resume(restored.covered if restored else {}, config.state.max_replay, durable=not dry_run)
         self._delivery = Delivery(
             self._source,
             outlets,

@@ -94,7 +94,7 @@ def pack(
         "created": created,
         "model_version": str(state.detector.version) if state.detector else None,
         "engine": engine,
-        "covered": [[tp.topic, tp.partition, p.offset, p.row] for tp, p in sorted(covered.items())],
+        "covered": [[*tp, *position] for tp, position in sorted(covered.items())],
     }
     return Snapshot(named, manifest)
 
@@ -108,6 +108,6 @@ def unpack(snapshot: Snapshot, settings: EngineSettings, identity: Identity) -> 
         When it was made for other fields, columns, members or another codec.
     """
     identity.check(snapshot.manifest)
-    covered = {TopicPartition(t, p): Position(o, r) for t, p, o, r in snapshot.manifest["covered"]}
+    covered = {TopicPartition(t, p): Position(*position) for t, p, *position in snapshot.manifest["covered"]}
     state = State.from_arrays(settings, select(snapshot.arrays, "engine."), snapshot.manifest["engine"])
     return Restored(state, select(snapshot.arrays, "features."), covered, select(snapshot.arrays, "pages."))

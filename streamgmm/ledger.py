@@ -64,7 +64,7 @@ class Ledger:
         """Note where newly assigned partitions start."""
         for tp in partitions:
             self._starts[tp] = starts[tp]
-            self.covered[tp] = Position(starts[tp].offset, starts[tp].row)
+            self.covered[tp] = self._position(tp, starts[tp].offset, starts[tp].row)
 
     def released(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget partitions that are no longer ours."""
@@ -104,19 +104,23 @@ class Ledger:
     def advance(self, batch: RecordBatch, fields: FeatureBatch, part: Part) -> dict[TopicPartition, int]:
         """Move the covered positions past a part, and return the offsets to commit once it is flushed."""
         if part.records.stop == len(batch):
-            self.covered |= {tp: Position(offset) for tp, offset in batch.next_offsets.items()}
+            self.covered |= {tp: self._position(tp, offset) for tp, offset in batch.next_offsets.items()}
             return dict(batch.next_offsets)
         done: dict[TopicPartition, int] = {}
         for index, tp in enumerate(batch.partitions):
             mine = np.flatnonzero(batch.partition[: part.records.stop] == index)
             if len(mine):
                 done[tp] = int(batch.offset[mine[-1]]) + 1
-        self.covered |= {tp: Position(offset) for tp, offset in done.items()}
+        self.covered |= {tp: self._position(tp, offset) for tp, offset in done.items()}
         cut = part.records.stop
         if part.rows.stop < len(fields) and int(fields.record[part.rows.stop]) == cut:
-            position = Position(int(batch.offset[cut]), int(fields.row[part.rows.stop]))
-            self.covered[batch.topic_partition(cut)] = position
+            tp = batch.topic_partition(cut)
+            self.covered[tp] = self._position(tp, int(batch.offset[cut]), int(fields.row[part.rows.stop]))
         return done
+
+    def _position(self, tp: TopicPartition, offset: int, row: int = 0) -> Position:
+        start = self._starts.get(tp)
+        return Position(offset, row, start.identity if start is not None else "")
 
     def _stream(self, tp: TopicPartition) -> int:
         if tp not in self._streams:

@@ -121,6 +121,7 @@ class Loop:
             batch = self.source.poll(0.0 if self.delivery.waits else POLL_SECONDS)
         for change in self.source.rebalances():
             self._rebalanced(change)
+        self._events.extend(self.source.events())
         if len(batch) or batch.next_offsets:
             self._take(batch)
         with self._stage("deliver"):
@@ -226,6 +227,7 @@ class Loop:
                 stage_seconds=stages,
                 events=events,
                 lag=self.source.lag(),
+                waiting=self.source.waiting(),
                 assigned=tuple(self.ledger.covered),
                 next_offsets={tp: p.offset for tp, p in self.ledger.covered.items()},
                 engine=self.engine.status(),

@@ -40,10 +40,18 @@ class TopicPartition(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The next row to take from a partition: `row` rows of the record at `offset` are already done."""
+    """The next row to take from a partition: `row` rows of the record at `offset` are already done.
+
+    Attributes
+    ----------
+    identity
+        What the partition belongs to: the id of the topic, the file. A name alone can be given to another one. Empty
+        where the source does not know it.
+    """
 
     offset: int
     row: int = 0
+    identity: str = ""
 
 
 class Rebalance(NamedTuple):
@@ -379,6 +387,11 @@ class Event:
 
 
 DRIFT_DETECTORS = ("martingale",)
+# Why a position has jumped: damage in the log, deleted before it was read, lost by the brokers, another topic or file
+# of the same name, set or deleted by somebody else.
+MOVES = ("corrupt", "retention", "truncated", "recreated", "group")
+# Why a partition cannot be read: it has no leader, its next batch is damaged, a transaction is open, its topic is gone.
+WAITING = ("leader", "damaged", "transaction", "deleted")
 # kind → label names. `refit` outcomes: promoted, refused, failed, stale.
 EVENTS: Mapping[str, tuple[str, ...]] = {
     "refresh": ("member",),
@@ -392,6 +405,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "commit": ("outcome",),
     "sink_error": ("sink", "reason"),
     "not_learnt": (),
+    "position_moved": ("reason",),
 }
 
 
@@ -450,6 +464,7 @@ class Report:
     assigned: tuple[TopicPartition, ...] = ()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
     sink_records: Mapping[str, int] = field(default_factory=dict)
+    waiting: Mapping[TopicPartition, str] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     engine: EngineStatus | None = None
 

@@ -134,7 +134,9 @@ class Supervisor:
         for tp in report.assigned:
             offset, lag = report.next_offsets.get(tp, -1), report.lag.get(tp, 0)
             before = self._waiting.get(tp)
-            same = before is not None and before.next_offset == offset and lag > 0 and not paused
+            # A restart would not help a partition that the brokers do not hand over.
+            held = paused or tp in report.waiting
+            same = before is not None and before.next_offset == offset and lag > 0 and not held
             waiting[tp] = _Waiting(offset, lag, before.seconds + gap if before is not None and same else 0.0)
         self._waiting = waiting
         self._pulse = now

@@ -147,6 +147,12 @@ class Block:
         except Exception as error:  # each library has its own
             raise self.damage(error) from error
 
+    def epochs(self) -> list[tuple[int, int]]:
+        """Return where each leader epoch begins: first offset, epoch."""
+        epochs = self._table[:, columns.EPOCH]
+        begins = np.flatnonzero(np.diff(epochs, prepend=epochs[0] - 1))
+        return [(int(self._table[i, columns.BASE]), int(epochs[i])) for i in begins]
+
     def advance(self, n: int) -> None:
         """Leave `n` batches behind."""
         for at in range(self._at, self._at + n):

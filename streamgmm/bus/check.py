@@ -99,7 +99,7 @@ def _auto_creates(admin: client.Client) -> bool:
         broker = str(next(iter(admin._manager.cluster.brokers())).node_id)  # noqa: SLF001
         answer = admin.describe_configs([ConfigResource(ConfigResourceType.BROKER, broker)], config_filter="all")
         return str(answer["broker"][broker]["auto.create.topics.enable"]["value"]).lower() == "true"
-    except (errors.KafkaError, KeyError, StopIteration, TypeError):
+    except (errors.KafkaError, AttributeError, KeyError, StopIteration, TypeError):
         return False
 
 

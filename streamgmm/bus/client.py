@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 from kafka.net.compat import KafkaNetClient
 
+from streamgmm.bus import internals
 from streamgmm.bus.last_words import hear_out
 from streamgmm.bus.refusals import network_messages, refusal
 from streamgmm.bus.selector import QuickSelector
@@ -140,8 +141,8 @@ def options(connection: Connection, kind: type[Client]) -> dict[str, Any]:
 
 
 def consumer(connection: Connection, **settings: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
-    """Start a KafkaConsumer. Raises as `connected` does."""
-    return connected(connection, KafkaConsumer, settings)
+    """Start a KafkaConsumer; it creates no topic. Raises as `connected` does."""
+    return connected(connection, KafkaConsumer, {"allow_auto_create_topics": False, **settings})
 
 
 def producer(connection: Connection, **settings: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
@@ -169,6 +170,8 @@ def connected(connection: Connection, kind: type[Client], settings: Mapping[str,
 
     def net(**config: Any) -> Client:  # noqa: ANN401 - kafka-python's own options
         one = KafkaNetClient(**config)
+        # kafka-python 3.0 takes the option and does not hand it on to what makes the requests.
+        one.cluster.config["allow_auto_create_topics"] = arguments.get("allow_auto_create_topics", True)
         hear_out(one)
         nets.append(one)
         return one
@@ -201,6 +204,7 @@ RUNNING: tuple[tuple[type[Exception], type[StreamgmmError], str], ...] = (
     (errors.RecordListTooLargeError, StopError, "raise the topic's max.message.bytes or lower client.batch_size"),
     (errors.InvalidTopicError, StopError, "topic names hold letters, digits, dot, dash and underscore"),
     (errors.UnsupportedCodecError, StopError, "install the codec: pip install 'kafka-python[lz4,snappy,zstd]'"),
+    (errors.KafkaProtocolError, RetryableError, ""),
     (errors.RetriableError, RetryableError, ""),
 )  # fmt: skip
 
@@ -238,11 +242,5 @@ def close_producer(producer: Client, timeout: float) -> None:
     try:
         producer.close(timeout=timeout)
     except errors.KafkaError:
-        # Its own close gives up at its flush, and would leave the sender thread trying for ever.
-        producer._sender.force_close()  # noqa: SLF001 - there is no public way past a failed flush
-        producer._sender.join(1.0)  # noqa: SLF001
-
-
-def metadata_age_mark(producer: Client) -> float:
-    """Return when (seconds, on kafka-python's clock) brokers last answered with metadata."""
-    return float(producer._metadata._last_successful_refresh_ms) / 1000  # noqa: SLF001 - not told otherwise
+        # Its own close gives up at its flush, and there is no public way past that.
+        internals.end_sender(producer)

@@ -13,10 +13,11 @@ from kafka import errors
 from kafka.consumer.fetcher import Fetcher
 from kafka.record.util import calc_crc32c
 
+from streamgmm.bus.internals import fetched_bytes, read_with
 from streamgmm.records import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from streamgmm.bus.client import Client
 
@@ -34,13 +35,23 @@ class DamagedBatchError(errors.CorruptRecordError):  # type: ignore[misc] # kafk
         The first offset that cannot be had.
     next_offset
         Where the next batch begins, as far as this fetch shows it.
+    drop
+        Forgets the fetch, so that the same offset is fetched again.
     """
 
-    def __init__(self, partition: TopicPartition, offset: int, next_offset: int, cause: Exception) -> None:
+    def __init__(
+        self,
+        partition: TopicPartition,
+        offset: int,
+        next_offset: int,
+        cause: Exception,
+        drop: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(f"{partition.topic}/{partition.partition}/{offset}: {type(cause).__name__}: {cause}")
         self.partition = partition
         self.offset = offset
         self.next_offset = next_offset
+        self.drop = drop
 
 
 class CheckedRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka-python ships no types
@@ -66,8 +77,8 @@ class CheckedRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # kafka-py
         if not damaged:
             return error  # a missing codec, say, is nobody's damage
         offset = int(self.next_fetch_offset)
-        after = following(bytes(self._fetched._buffer), offset)  # noqa: SLF001 - the fetched bytes have no other name
-        return DamagedBatchError(TopicPartition(*self.topic_partition), offset, after, error)
+        after = following(fetched_bytes(self._fetched), offset)
+        return DamagedBatchError(TopicPartition(*self.topic_partition), offset, after, error, self.drain)
 
 
 def following(fetched: bytes, offset: int) -> int:
@@ -98,4 +109,4 @@ def _batches(fetched: bytes) -> Iterator[tuple[int, int, bool]]:
 
 def raise_again(consumer: Client) -> None:
     """Let one consumer report damage as `DamagedBatchError`, again and again, instead of hanging."""
-    consumer._fetcher.PartitionRecords = CheckedRecords  # noqa: SLF001 - the one door kafka-python leaves open
+    read_with(consumer, CheckedRecords)

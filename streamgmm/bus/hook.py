@@ -23,6 +23,7 @@ from kafka.record.util import calc_crc32c
 from streamgmm.bus import record_kernels as columns
 from streamgmm.bus.blocks import Block, batches_of
 from streamgmm.bus.damage import CheckedRecords
+from streamgmm.bus.internals import fetched_bytes, read_with
 from streamgmm.records import TopicPartition
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class BlockRecords(CheckedRecords):
         raise self._failure
 
     def _blocks(self, n: int | None) -> list[Block]:
-        data = bytes(self._fetched._buffer)  # noqa: SLF001 - bytes already, so no copy; they have no other name
+        data = fetched_bytes(self._fetched)
         table, ended = batches_of(data)
         if ended == columns.LEGACY:
             return self._legacy(n)
@@ -141,9 +142,9 @@ def _rewritten(records: Sequence[Any]) -> bytes:
     return bytes(batch)
 
 
-def hook(consumer: Client) -> None:
-    """Let one consumer's polls return blocks, each counting as one of `max_records`."""
-    consumer._fetcher.PartitionRecords = BlockRecords  # noqa: SLF001 - the one door kafka-python leaves open
+def hook(consumer: Client) -> bool:
+    """Let one consumer's polls return blocks, each counting as one of `max_records`; False where it cannot be done."""
+    return read_with(consumer, BlockRecords)
 
 
 # --- the receive path

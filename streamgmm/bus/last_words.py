@@ -13,13 +13,20 @@ if TYPE_CHECKING:
 
 
 def hear_out(net: Client) -> None:
-    """Make one network client hand on what it received before it reports the end of a connection."""
-    manager = net._manager  # noqa: SLF001 - transports are made nowhere else
-    build = manager._build_transport  # noqa: SLF001
+    """Make one network client hand on what it received before it reports the end of a connection.
+
+    A kafka-python that builds its connections in another way is left as it is: the reason of a refusal may be lost.
+    """
+    manager = getattr(net, "_manager", None)  # transports are made nowhere else
+    build = getattr(manager, "_build_transport", None)
+    if manager is None or build is None:
+        return
 
     async def build_patient(*args: Any, **how: Any) -> Any:  # noqa: ANN401 - kafka-python ships no types
         transport = await build(*args, **how)
-        receive = transport._sock_recv  # noqa: SLF001
+        receive = getattr(transport, "_sock_recv", None)
+        if receive is None:
+            return transport
 
         def last_words_first() -> tuple[bytes, Exception | None]:
             data, error = receive()

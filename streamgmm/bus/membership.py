@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from kafka import TopicPartition as KafkaTopicPartition
 from kafka import errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
-from kafka.structs import OffsetAndMetadata
 
+from streamgmm.bus import internals
+from streamgmm.bus.marks import Stamps
 from streamgmm.records import Rebalance, TopicPartition
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ REFUSED = (
     errors.UnknownMemberIdError,
     errors.IllegalGenerationError,
     errors.RetriableError,
+    errors.KafkaProtocolError,
 )
 
 
@@ -42,18 +44,15 @@ def kafkas(partitions: Iterable[TopicPartition]) -> list[Any]:
     return [KafkaTopicPartition(*tp) for tp in partitions]
 
 
-def _stored_as(offsets: Mapping[TopicPartition, int]) -> dict[Any, Any]:
-    return {KafkaTopicPartition(*tp): OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
-
-
 class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-python ships no types
     """The listener and the ledger of one consumer.
 
     A new partition is paused and `pending` until `settle` has said where it starts; only then is it ours and reported.
     """
 
-    def __init__(self, consumer: Client) -> None:
+    def __init__(self, consumer: Client, stamps: Stamps | None = None) -> None:
         self._consumer = consumer
+        self._stamps = Stamps() if stamps is None else stamps
         self._lock = threading.Lock()
         self._pending: set[TopicPartition] = set()
         self._floor: dict[TopicPartition, int] = {}  # of what is ours: below this, nothing is committed
@@ -67,6 +66,9 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         """Hold new partitions until we know where they start."""
         new = [TopicPartition(*tp) for tp in assigned]
         self._consumer.pause(*kafkas(new))
+        for tp in kafkas(new):
+            # A position of some kind: without one kafka-python would look for it, and demand a rule for it.
+            self._consumer.seek(tp, 0)
         with self._lock:
             self._pending.update(new)
 
@@ -78,8 +80,8 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         if not due:
             return
         try:
-            sent = self._consumer.commit_async(_stored_as(due))
-            await self._consumer._manager.wait_for(sent, self._patience * 1000)  # noqa: SLF001 - no public way to wait
+            sent = self._consumer.commit_async(self._stored(due))
+            await internals.wait(self._consumer, sent, self._patience * 1000)
         except errors.KafkaError as error:
             logger.warning("could not commit revoked partitions, they are read again: %s", error)
 
@@ -126,6 +128,14 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
             if new:
                 self._happened.append(Rebalance("assigned", new))
 
+    def restart(self, partitions: Iterable[TopicPartition]) -> None:
+        """Let partitions that are ours start anew: their log is no longer the one that was read."""
+        again = [tp for tp in partitions if tp in self.owned()]
+        self._consumer.pause(*kafkas(again))
+        self._release("lost", again)
+        with self._lock:
+            self._pending.update(again)
+
     def happened(self) -> list[Rebalance]:
         """Return, once, what happened since the last call."""
         with self._lock:
@@ -152,16 +162,25 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         if not ours:
             return False
         due = self.due(offsets)
-        if not due:
-            return True
-        try:
-            self._consumer.commit(_stored_as(due), timeout_ms=int(seconds * 1000))
-        except REFUSED as error:
-            logger.info("offsets were not committed: %s: %s", type(error).__name__, error)
+        if not self.store(due, seconds):
             return False
         with self._lock:
             self._floor.update({tp: offset for tp, offset in due.items() if tp in self._floor})
         return True
+
+    def store(self, offsets: Mapping[TopicPartition, int], seconds: float) -> bool:
+        """Commit offsets as they are; False when the group refuses."""
+        if not offsets:
+            return True
+        try:
+            self._consumer.commit(self._stored(offsets), timeout_ms=int(seconds * 1000))
+        except REFUSED as error:
+            logger.info("offsets were not committed: %s: %s", type(error).__name__, error)
+            return False
+        return True
+
+    def _stored(self, offsets: Mapping[TopicPartition, int]) -> dict[Any, Any]:
+        return {KafkaTopicPartition(*tp): self._stamps.stored_as(tp, offset) for tp, offset in offsets.items()}
 
 
 def _without(changes: list[Rebalance], gone: set[TopicPartition]) -> list[Rebalance]:

@@ -29,9 +29,9 @@ class Unharvested:
 
 def finish_join(consumer: Client) -> None:
     """Let the next poll wait for a join under way, and take the result of one that is done. Call it before a poll."""
-    coordinator = consumer._coordinator  # noqa: SLF001 - the state that is forgotten
-    task = coordinator._join_task  # noqa: SLF001
-    if task is None:
+    coordinator = getattr(consumer, "_coordinator", None)  # the state that is forgotten
+    task = getattr(coordinator, "_join_task", None)
+    if coordinator is None or task is None:
         return
     coordinator.request_rejoin()
     if task.is_done:

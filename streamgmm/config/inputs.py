@@ -41,11 +41,11 @@ class KafkaSource(Section):
     group_instance_id: Text | None = None
     """Makes us a static member: a restart within the session keeps its partitions. Unique within the group."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
-    """Where a group without committed offsets begins."""
+    """Where a new group begins; a partition or a topic that comes later is read from its beginning."""
     isolation_level: Literal["read_uncommitted", "read_committed"] = "read_committed"
     """Whether records of open or aborted transactions are read."""
     on_corrupt: Literal["stop", "skip"] = "stop"
-    """What to do with a record batch that is damaged in the log: stop, or skip and count it."""
+    """What to do with a record batch that is damaged in the log: stop its partition there, or skip and count it."""
     fetch: Literal["blocks", "records"] = "blocks"
     """How fetches are read: whole batches by compiled code, or (slower) record by record by kafka-python."""
     client: ConsumerClient = ConsumerClient()

@@ -46,7 +46,7 @@ VERSIONS: dict[str, tuple[int, int]] = {
     "Produce": (3, 9),
     "Fetch": (4, 11),
     "ListOffsets": (1, 6),
-    "Metadata": (1, 8),
+    "Metadata": (1, 10),
     "OffsetCommit": (2, 8),
     "OffsetFetch": (1, 7),
     "FindCoordinator": (0, 3),

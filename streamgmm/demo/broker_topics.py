@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 from streamgmm.demo.broker_log import PartitionLog
 from streamgmm.demo.broker_protocol import Body, Code, Reply
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+NO_ID = UUID(int=0)
 LEGAL = re.compile(r"[a-zA-Z0-9._-]{1,249}\Z")
 
 
@@ -32,11 +34,13 @@ class Topics:
         self.default_partitions = default_partitions
         self.partitions: dict[str, list[PartitionLog]] = {}
         self.configs: dict[str, dict[str, str]] = {}
+        self.ids: dict[str, UUID] = {}
         if directory is not None and (directory / "topics.json").exists():
             kept = json.loads((directory / "topics.json").read_text())
             for name, topic in kept.items():
                 self.partitions[name] = [self._open(name, index) for index in range(topic["partitions"])]
                 self.configs[name] = topic["config"]
+                self.ids[name] = UUID(topic.get("id") or uuid4().hex)
 
     def _path(self, topic: str, index: int) -> Path | None:
         return None if self._directory is None else self._directory / f"{topic}-{index}.log"
@@ -48,7 +52,7 @@ class Topics:
         if self._directory is None:
             return
         kept = {
-            name: {"partitions": len(logs), "config": self.configs.get(name, {})}
+            name: {"partitions": len(logs), "config": self.configs.get(name, {}), "id": self.ids[name].hex}
             for name, logs in self.partitions.items()
         }
         fresh = self._directory / "topics.json.new"
@@ -70,12 +74,14 @@ class Topics:
             return Code.INVALID_PARTITIONS
         self.partitions[topic] = [self._open(topic, index) for index in range(count)]
         self.configs[topic] = dict(config or {})
+        self.ids[topic] = uuid4()
         self._save()
         return Code.NONE
 
     def delete(self, topic: str) -> Code:
         """Delete a topic with its files."""
         logs = self.partitions.pop(topic, None)
+        self.ids.pop(topic, None)
         if logs is None:
             return Code.UNKNOWN_TOPIC_OR_PARTITION
         self.configs.pop(topic, None)
@@ -113,7 +119,14 @@ def metadata(topics: Topics, names: Iterable[str] | None, *, create: bool) -> li
         if name not in topics.partitions:
             code = topics.create(name, topics.default_partitions) if create else Code.UNKNOWN_TOPIC_OR_PARTITION
         logs = topics.partitions.get(name, [])
-        described.append({"error_code": code, "name": name, "partitions": [_partition(i) for i in range(len(logs))]})
+        described.append(
+            {
+                "error_code": code,
+                "name": name,
+                "topic_id": topics.ids.get(name, NO_ID),
+                "partitions": [_partition(i) for i in range(len(logs))],
+            }
+        )
     return described
 
 

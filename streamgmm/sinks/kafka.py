@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from kafka import errors
 
 from streamgmm.bus import client
+from streamgmm.bus.internals import metadata_seconds
 from streamgmm.errors import RetryableError, StopError, StreamgmmError
 from streamgmm.sinks._rendering import as_msgpack
 
@@ -186,7 +187,7 @@ class KafkaSink:
         """Whether the brokers have gone on answering long enough without knowing the topic."""
         if self._producer is None:
             return False
-        refreshed = client.metadata_age_mark(self._producer)
+        refreshed = metadata_seconds(self._producer)
         since, refreshed_then = self._unknown_since.setdefault(topic, (self._now(), refreshed))
         return self._now() - since > TOPIC_GRACE and refreshed - refreshed_then > TOPIC_GRACE / 2
 

@@ -73,8 +73,9 @@ class MemoryLog:
         Every commit that was accepted, oldest first, so that a test can see them never go back.
     """
 
-    def __init__(self, partitions: Mapping[TopicPartition, Iterable[Item]]) -> None:
+    def __init__(self, partitions: Mapping[TopicPartition, Iterable[Item]], identity: str = "memory") -> None:
         self.changed = threading.Condition()
+        self.identity = identity
         self.committed: dict[TopicPartition, int] = {}
         self.commits: list[dict[TopicPartition, int]] = []
         self._records: dict[TopicPartition, dict[int, Record]] = {tp: {} for tp in partitions}

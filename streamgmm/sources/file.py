@@ -1,7 +1,8 @@
 """A file of records: JSON lines, or CSV with a header whose rows become JSON objects. One line is one record.
 
 The offset of a record is its line number, from 0 (a CSV's header is not counted; empty lines are numbered but hold
-nothing). The committed offset is kept in a small file of its own. Lines that are appended while the source runs are
+nothing). The committed offset is kept in a small file of its own, with what tells the file from another one of that
+name. Lines that are appended while the source runs are
 read once they end in a line feed.
 """
 
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 
 from streamgmm.errors import ConfigError, StopError
-from streamgmm.records import ByteColumn, Rebalance, RecordBatch, TopicPartition
+from streamgmm.records import ByteColumn, Event, Rebalance, RecordBatch, TopicPartition
 from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
 from streamgmm.sources._csv import BOM, as_json, header
+from streamgmm.sources._file_identity import identity_of, is_file
 from streamgmm.sources._offsets import read_offset, write_offset
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class FileSource:
         self._header: tuple[str, ...] = ()
         self._start: Start | None = None
         self._rebalances: list[Rebalance] = []
+        self._events: list[Event] = []
         self._line = 0  # the next line's offset
         self._byte = 0  # where it begins
         self._end_byte = 0  # the file's size at start
@@ -79,13 +82,13 @@ class FileSource:
 
     def start(self, resume: Resume) -> None:
         """Open the file and go to the committed offset."""
-        committed = read_offset(self._offsets, self._path.name)
+        stored = read_offset(self._offsets, self._path.name)
         try:
             self._file = self._path.open("rb")
         except OSError as error:
             raise StopError(f"cannot read {self._path}: {error.strerror}") from error
         try:
-            self._go_to_start(committed, resume)
+            self._go_to_start(stored, resume)
         except StopError:
             self.close(0.0)
             raise
@@ -105,6 +108,15 @@ class FileSource:
         happened, self._rebalances = self._rebalances, []
         return happened
 
+    def events(self) -> list[Event]:
+        """Return, once, that another file has the name of the one that was read before."""
+        happened, self._events = self._events, []
+        return happened
+
+    def waiting(self) -> Mapping[TopicPartition, str]:
+        """Return nothing: a file can always be read."""
+        return {}
+
     def starts(self) -> Mapping[TopicPartition, Start]:
         """Return where the file is read from."""
         return {} if self._start is None else {self._partition: self._start}
@@ -119,7 +131,8 @@ class FileSource:
     ) -> bool:
         """Store the offset, durably."""
         if self._partition in offsets:
-            write_offset(self._offsets, self._path.name, offsets[self._partition])
+            identity = self._start.identity if self._start is not None else ""
+            write_offset(self._offsets, self._path.name, offsets[self._partition], identity)
         return True
 
     def pause(self) -> None:
@@ -149,7 +162,7 @@ class FileSource:
             self._file = None
         self._wake.set()
 
-    def _go_to_start(self, committed: int | None, resume: Resume) -> None:
+    def _go_to_start(self, stored: tuple[int, str] | None, resume: Resume) -> None:
         assert self._file is not None  # noqa: S101 - just opened
         if self._csv:
             self._header = header(self._file.readline(self._settings.max_bytes), self._path)
@@ -157,11 +170,19 @@ class FileSource:
         self._end_byte = self._size()
         self._count_lines()
         self._midline = self._ends_midline()
-        covered = resume.covered.get(self._partition)
-        if committed is None:
-            # Offsets that are gone while a snapshot is there: all before it had been committed.
-            committed = 0 if covered is None else covered.offset
-        self._start = start_at(covered, committed, resume.max_replay)
+        identity, covered = identity_of(self._file), resume.covered.get(self._partition)
+        known = covered is not None and is_file(covered.identity, self._file)
+        # Offsets that are gone while a snapshot is there: all before it had been committed.
+        committed = covered.offset if covered is not None and known else 0
+        is_other = covered is not None and not known
+        if stored is not None:
+            is_other = not is_file(stored[1], self._file)
+            committed = 0 if is_other else stored[0]
+        self._start = start_at(covered if known else None, committed, resume.max_replay)._replace(identity=identity)
+        if is_other:
+            why = "another file has that name now; it is read from its beginning"
+            where = {"topic": self._partition.topic, "partition": 0, "from": -1, "to": 0, "records": 0}
+            self._events.append(Event("position_moved", {"reason": "recreated"}, {**where, "why": why}))
         self._skip_to(self._start.offset)
 
     def _block(self) -> RecordBatch:
@@ -251,7 +272,7 @@ class FileSource:
         if replaced:
             raise StopError(
                 f"{self._path} was replaced by another file; {self._line} lines of the old one were read",
-                hint=f"append to the file instead; to read the new one from its beginning, delete {self._offsets}",
+                hint="start again: the new one is read from its beginning",
             )
 
     def _ends_midline(self) -> bool:

@@ -7,80 +7,43 @@ snapshot has rows to learn again (`start_at`).
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from kafka import errors
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-from streamgmm.bus import client, damage, hook, positions
+from streamgmm.bus import client, damage, hook, internals, positions
 from streamgmm.bus.blocks import BlockCarry
+from streamgmm.bus.marks import NO_EPOCH, Mark, Stamps, epochs_of
 from streamgmm.bus.membership import Membership, kafkas
 from streamgmm.bus.one_by_one import RecordCarry
 from streamgmm.bus.rehearsal import misfit
 from streamgmm.bus.rejoin import finish_join
-from streamgmm.errors import ConfigError, RetryableError, StopError, StreamgmmError
-from streamgmm.records import RecordBatch
-from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
+from streamgmm.bus.watch import DAMAGE_HINT, Watch
+from streamgmm.errors import RetryableError, StopError, StreamgmmError
+from streamgmm.records import RecordBatch, TopicPartition
+from streamgmm.sources import COMMIT_TIMEOUT, Resume, is_same
+from streamgmm.sources._kafka_settings import KafkaSourceSettings, client_options
+from streamgmm.sources._kafka_starting import Found, Move, begin, partitions_at_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from streamgmm.bus.client import Client, Connection
-    from streamgmm.bus.positions import Standing
-    from streamgmm.records import Position, Rebalance, TopicPartition
+    from streamgmm.bus.client import Client
+    from streamgmm.bus.positions import Ends
+    from streamgmm.records import Event, Position, Rebalance
+    from streamgmm.sources import Start
+
+__all__ = ["KafkaSource", "KafkaSourceSettings", "build"]
 
 logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 5.0
-# A heartbeat is due three times in a session, but no more often than Kafka's default.
-MAX_HEARTBEAT_MS = 3000
+# What trying again mends; a frame that is garbled closes its connection, and the next one may be whole.
+PASSING = (errors.RetriableError, errors.KafkaProtocolError)
 # Rebalances wait for a poll of the consumer, and a fetch may last for many turns of the loop.
 LONGEST_SILENCE = 0.25
-# Larger than Kafka's default: a fetch costs much the same whatever it brings.
-PARTITION_FETCH_BYTES = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class KafkaSourceSettings:
-    """Settings of a Kafka source.
-
-    Attributes
-    ----------
-    group_instance_id
-        Makes a static member: a restart within the session timeout moves no partition. One per process.
-    auto_offset_reset
-        Where a group starts that has never committed, or whose offsets are gone: earliest, latest, or none (stop).
-    isolation_level
-        read_committed leaves out the records of open and aborted transactions.
-    on_corrupt
-        What to do about a record batch that is damaged in the log: stop, or skip it and count.
-    fetch
-        How records are taken out of a fetch: whole blocks by compiled code, or one after the other by kafka-python.
-        Both say the same; blocks need a kafka-python that the hook fits, and fall back to records with a warning.
-    batch_rows, batch_bytes
-        Bounds of one poll: records, and bytes of their keys, values and headers.
-    """
-
-    connection: Connection
-    topics: tuple[str, ...]
-    group_id: str = "streamgmm"
-    group_instance_id: str | None = None
-    auto_offset_reset: Literal["earliest", "latest", "none"] = "earliest"
-    isolation_level: Literal["read_committed", "read_uncommitted"] = "read_committed"
-    on_corrupt: Literal["stop", "skip"] = "stop"
-    fetch: Literal["blocks", "records"] = "blocks"
-    batch_rows: int = 10_000
-    batch_bytes: int = 16 << 20
-    session_timeout_ms: int = 45_000
-    max_poll_interval_ms: int = 300_000
-
-    def __post_init__(self) -> None:
-        if not self.topics:
-            raise ConfigError("source: no topic is named")
-        if self.batch_rows < 1 or self.batch_bytes < 1:
-            raise ConfigError("source: batch_rows and batch_bytes must be at least 1")
 
 
 def build(settings: KafkaSourceSettings, *, now: Callable[[], float]) -> KafkaSource:
@@ -95,8 +58,6 @@ class KafkaSource:
     ----------
     hooked
         Whether fetches arrive as whole blocks; known from `start` on.
-    corrupt_skipped
-        Damaged batches that were skipped, by partition.
     """
 
     def __init__(self, settings: KafkaSourceSettings, now: Callable[[], float]) -> None:
@@ -104,8 +65,12 @@ class KafkaSource:
         self._now = now
         self._consumer: Client = None
         self._members: Membership | None = None
+        self._resume = Resume({}, 0)
         self._covered: dict[TopicPartition, Position] = {}
-        self._max_replay = 0
+        self._stamps = Stamps()
+        self._topics: dict[str, str] = {}  # topics that were read before, here or by a snapshot → their ids
+        self._events: list[Event] = []
+        self._watch = Watch(now)
         self._carry: BlockCarry | RecordCarry = RecordCarry()
         self._starts: dict[TopicPartition, Start] = {}
         self._ends: dict[TopicPartition, int] = {}
@@ -113,7 +78,6 @@ class KafkaSource:
         self._paused = False
         self._fetched_at = now()
         self.hooked = False
-        self.corrupt_skipped: Counter[TopicPartition] = Counter()
 
     # Life
 
@@ -127,11 +91,14 @@ class KafkaSource:
         ConfigError
             The brokers refuse us for good: credentials, certificates.
         """
-        self._covered, self._max_replay = dict(resume.covered), resume.max_replay
-        self.hooked = self._settings.fetch == "blocks" and _fits()
-        self._consumer = client.consumer(self._settings.connection, **_options(self._settings))
+        self._resume, self._covered = resume, dict(resume.covered)
+        self._topics = {tp.topic: position.identity for tp, position in resume.covered.items()}
+        fits = self._settings.fetch == "blocks" and _fits()
+        self._consumer = client.consumer(self._settings.connection, **client_options(self._settings))
+        self.hooked = fits and hook.hook(self._consumer)
+        if not self.hooked:
+            damage.raise_again(self._consumer)
         self._carry = BlockCarry() if self.hooked else RecordCarry()
-        (hook.hook if self.hooked else damage.raise_again)(self._consumer)
         with client.translated("subscribing"):
             absent = positions.missing(self._consumer, self._settings.topics)
             if absent:
@@ -140,7 +107,7 @@ class KafkaSource:
                     f"topic {', '.join(absent)} does not exist, or this user may not describe it",
                     hint="create it first: the source never does",
                 )
-            self._members = Membership(self._consumer)
+            self._members = Membership(self._consumer, self._stamps)
             self._consumer.subscribe(list(self._settings.topics), listener=self._members)
 
     def close(self, timeout: float) -> None:
@@ -179,7 +146,7 @@ class KafkaSource:
         Raises
         ------
         StopError
-            A damaged batch (unless it is skipped), a lost right, a fenced instance, offsets that are gone.
+            A lost right, a fenced instance.
         """
         if self._consumer is None:
             return RecordBatch.empty()
@@ -188,6 +155,7 @@ class KafkaSource:
         elif self._now() - self._fetched_at >= LONGEST_SILENCE:
             self._show_up()
         members = self._group()
+        self._look_around(members)
         self._settle(members)
         owned = members.owned()
         if self._paused:
@@ -219,7 +187,10 @@ class KafkaSource:
         try:
             self._fetch(0.0)
         finally:
-            self._consumer.resume(*kafkas(self._group().owned()))
+            self._consumer.resume(*kafkas(self._readable()))
+
+    def _readable(self) -> list[TopicPartition]:
+        return [tp for tp in self._group().owned() if not self._watch.holds(tp)]
 
     def _fetch(self, timeout: float) -> None:
         """Poll the consumer: rebalances happen in here, and what is no longer ours is dropped."""
@@ -231,25 +202,90 @@ class KafkaSource:
             fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=wanted)
         except damage.DamagedBatchError as error:
             self._damaged(error)
-        except errors.RetriableError as error:
+        except errors.OffsetOutOfRangeError as error:
+            self._out_of_range([TopicPartition(*tp) for tp in error.args[0]])
+        except errors.LogTruncationError as error:
+            self._restart([TopicPartition(*tp) for tp in error.divergent_offsets])
+        except errors.NoOffsetForPartitionError as error:
+            logger.debug("poll: %s: it gets its position when it is settled", error)
+        except PASSING as error:
             logger.warning("poll: %s: %s", type(error).__name__, error)
         except errors.KafkaError as error:
             raise client.translate(error, "poll") from error
+        self._note_epochs(fetched)
         self._carry.put(fetched)
         owned = set(self._group().owned())
         self._carry.drop(tp for tp in self._carry.first_offsets() if tp not in owned)
 
+    def _note_epochs(self, fetched: Mapping[Any, Sequence[Any]]) -> None:
+        for asked, items in fetched.items():
+            tp = TopicPartition(*asked)
+            self._stamps.note(tp, epochs_of(items))
+            at = internals.position(self._consumer, asked)
+            if at is not None and at.leader_epoch >= 0:
+                # Markers and aborted records are not handed over, and have an epoch as well.
+                self._stamps.note(tp, [(at.offset - 1, at.leader_epoch)])
+
     def _damaged(self, error: damage.DamagedBatchError) -> None:
-        if self._settings.on_corrupt == "stop":
-            raise StopError(
-                f"damaged record batch at {error}", hint="restore the partition, or set source.on_corrupt: skip"
-            ) from error
+        """Read a damaged batch again, for it may be whole elsewhere; then skip it, or hold its partition."""
         tp = error.partition
+        error.drop()
+        self._consumer.seek(*kafkas([tp]), error.offset)
+        if self._watch.is_first(error):
+            return
+        if self._settings.on_corrupt == "stop":
+            self._watch.hold(error)
+            self._consumer.pause(*kafkas([tp]))
+            return
         end = positions.high_watermarks(self._consumer, [tp]).get(tp, error.next_offset)
         after = max(min(error.next_offset, end), error.offset + 1)
-        self.corrupt_skipped[tp] += 1
-        logger.error("skipping damaged record batch at %s, going on at offset %d", error, after)
+        why = f"skipped, for the batch is damaged: {error}"
+        self._events.append(Move("corrupt", error.offset, after, after - error.offset, why).event(tp))
         self._consumer.seek(*kafkas([tp]), after)
+
+    def _out_of_range(self, partitions: Sequence[TopicPartition]) -> None:
+        """Go on where the log begins now; what was not read before it was deleted is counted."""
+        try:
+            ends = positions.look_up(self._consumer, partitions, LOOK_UP_SECONDS)
+        except PASSING as error:
+            logger.warning("looking up what is left of %d partitions: %s; trying again", len(partitions), error)
+            return
+        at = positions.positions(self._consumer, partitions)
+        for tp, offset in at.items():
+            if offset < ends[tp].first:
+                why = "deleted before they were read: by the topic's retention, or by hand"
+                move = Move("retention", offset, ends[tp].first, ends[tp].first - offset, why)
+                self._events.append(move.event(tp))
+                self._consumer.seek(*kafkas([tp]), ends[tp].first)
+            elif offset > ends[tp].end:
+                self._restart([tp])
+
+    def _restart(self, partitions: Sequence[TopicPartition]) -> None:
+        """Start partitions anew, from where the group stands: their log is no longer the one that was read."""
+        self._carry.drop(partitions)
+        self._group().restart(partitions)
+
+    def _look_around(self, members: Membership) -> None:
+        """Look now and then for what no fetch tells: topics that were made anew, partitions that wait."""
+        if not self._watch.is_due():
+            return
+        owned = members.owned()
+        self._watch.look(self._consumer, self._settings.topics, members.pending(), self.lag(), self._told)
+        if not self._paused:
+            self._consumer.resume(*kafkas(self._watch.retried(owned)))
+        other = [
+            tp
+            for tp in owned
+            if tp in self._starts
+            and not is_same(self._starts[tp].identity, internals.topic_id(self._consumer, tp.topic))
+        ]
+        for tp in other:
+            left = self._watch.behind(tp)
+            if left:
+                why = "the topic was deleted with these records unread"
+                self._events.append(Move("recreated", self._told.get(tp, -1), 0, left, why).event(tp))
+        if other:
+            self._restart(other)
 
     def _next_offsets(self, owned: list[TopicPartition]) -> dict[TopicPartition, int]:
         """Return what may be committed once all that was handed over is flushed: never past a carried record."""
@@ -260,55 +296,82 @@ class KafkaSource:
     # The group
 
     def _settle(self, members: Membership) -> None:
-        """Find out where new partitions start, and let them go on."""
-        new = members.pending()
+        """Find out where new partitions start, make that durable, and let them go on."""
+        leaderless = positions.leaderless(self._consumer, members.pending())
+        new = [tp for tp in members.pending() if tp not in leaderless]
         if not new:
             return
         try:
-            standings = positions.look_up(self._consumer, new, LOOK_UP_SECONDS)
-        except errors.RetriableError as error:
-            logger.warning("looking up where %d partitions start: %s; trying again", len(new), error)
+            begun = self._begin(new)
+        except (*PASSING, KeyError) as error:
+            # kafka-python answers with a KeyError when a leader goes while it is asked.
+            logger.warning("looking up where %d partitions start: %r; trying again", len(new), error)
             return
         except errors.KafkaError as error:
             raise client.translate(error, "looking up offsets") from error
-        for tp, standing in standings.items():
+        if not begun:
+            return
+        for tp, (start, ends, move) in begun.items():
             # The snapshot speaks of the first assignment; a partition that comes back starts where the group is.
-            start = self._start(tp, standing, self._covered.pop(tp, None))
-            self._starts[tp], self._ends[tp] = start, standing.end
+            self._covered.pop(tp, None)
+            self._topics[tp.topic] = start.identity
+            self._starts[tp], self._ends[tp] = start, ends.end
             self._told[tp] = start.offset
-            self._consumer.seek(*kafkas([tp]), start.offset)
+            self._events += [] if move is None else [move.event(tp)]
         if not self._paused:
-            self._consumer.resume(*kafkas(new))
-        members.settle({tp: self._starts[tp].muted_until for tp in new})
+            self._consumer.resume(*kafkas(begun))
+        self._watch.forget(begun)
+        members.settle({tp: self._starts[tp].muted_until for tp in begun})
         self._starts = {tp: self._starts[tp] for tp in members.owned()}
 
-    def _start(self, tp: TopicPartition, standing: Standing, covered: Position | None) -> Start:
-        committed = standing.committed
-        if committed is not None and not standing.first <= committed <= standing.end:
-            logger.warning("%s: committed offset %d is gone (%d to %d are there)", tp, committed, *standing[1:])
-            committed = None
-        if committed is None and covered is not None and standing.first <= covered.offset <= standing.end:
-            # The group forgot, the snapshot did not: all before it had been committed.
-            return Start(covered.offset, covered.row, covered.offset, 0)
-        if committed is None:
-            offset = self._reset(tp, standing)
-            return Start(offset, 0, offset, 0)
-        start = start_at(covered, committed, self._max_replay)
-        if start.offset < standing.first:
-            return Start(standing.first, 0, start.muted_until, standing.first - start.offset)
-        return start
+    def _begin(self, new: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[Start, Ends, Move | None]]:
+        """Return where partitions start; none at all while the group does not take that."""
+        topics = {tp.topic: internals.topic_id(self._consumer, tp.topic) for tp in new}
+        stored = positions.commits(self._consumer, topics, LOOK_UP_SECONDS)
+        ends = positions.look_up(self._consumer, new, LOOK_UP_SECONDS)
+        lost = positions.diverged(self._consumer, stored, ends, LOOK_UP_SECONDS)
+        begun, due = {}, {}
+        for tp in new:
+            identity, one = topics[tp.topic], stored.get(tp)
+            count = len(self._consumer.partitions_for_topic(tp.topic) or ())
+            at_first = partitions_at_first(tp.topic, count, identity, stored, known=tp.topic in self._topics)
+            later = tp.partition >= at_first
+            before = self._topics.get(tp.topic, "")
+            found = Found(one, self._covered.get(tp), ends[tp], identity, before, lost.get(tp), later)
+            start, move = begin(found, partial(self._reset, tp), self._resume.max_replay)
+            begun[tp] = start, ends[tp], move
+            same = one is not None and one.offset == start.muted_until
+            epoch = one.epoch if one is not None and same else NO_EPOCH
+            self._stamps.begin(tp, Mark(identity, at_first), start.muted_until, epoch)
+            if not same:
+                due[tp] = start.muted_until
+            replays = start.offset != start.muted_until
+            internals.seek(self._consumer, kafkas([tp])[0], start.offset, NO_EPOCH if replays else epoch)
+        if self._resume.durable and not self._group().store(due, LOOK_UP_SECONDS):
+            logger.info("where %d partitions start could not be stored yet; trying again", len(due))
+            return {}
+        return begun
 
-    def _reset(self, tp: TopicPartition, standing: Standing) -> int:
+    def _reset(self, tp: TopicPartition, ends: Ends) -> int:
         if self._settings.auto_offset_reset == "none":
             raise StopError(
                 f"group {self._settings.group_id} has no offset for {tp.topic}/{tp.partition}",
                 hint="set source.auto_offset_reset to earliest or latest",
             )
-        return standing.first if self._settings.auto_offset_reset == "earliest" else standing.end
+        return ends.first if self._settings.auto_offset_reset == "earliest" else ends.end
 
     def rebalances(self) -> list[Rebalance]:
         """Return, once, what happened to the assignment since the last call."""
         return self._members.happened() if self._members is not None else []
+
+    def events(self) -> list[Event]:
+        """Return, once, which positions have jumped."""
+        happened, self._events = self._events, []
+        return happened
+
+    def waiting(self) -> Mapping[TopicPartition, str]:
+        """Return the partitions that cannot be read now, and why."""
+        return self._watch.waiting()
 
     def starts(self) -> Mapping[TopicPartition, Start]:
         """Return where each assigned partition started."""
@@ -337,7 +400,7 @@ class KafkaSource:
     def resume(self) -> None:
         """Fetch again."""
         self._paused = False
-        self._consumer.resume(*kafkas(self._group().owned()))
+        self._consumer.resume(*kafkas(self._readable()))
 
     def lag(self) -> Mapping[TopicPartition, int]:
         """Return the records still to hand over, by the high watermarks that the last fetches brought along."""
@@ -348,12 +411,21 @@ class KafkaSource:
         return {tp: max(0, ends.get(tp, self._ends[tp]) - self._told[tp]) for tp in owned if tp in self._told}
 
     def at_end(self) -> bool:
-        """Return whether every assigned partition was handed over up to the end seen when it was assigned."""
+        """Return whether every assigned partition was handed over up to the end seen when it was assigned.
+
+        Raises
+        ------
+        StopError
+            Nothing is left but partitions that a damaged batch holds up.
+        """
         members = self._group()
         owned = members.owned()
         if members.pending() or not owned:
             return False
-        return all(self._told.get(tp, -1) >= self._ends[tp] for tp in owned)
+        left = [tp for tp in owned if self._told.get(tp, -1) < self._ends[tp]]
+        if left and all(self._watch.holds(tp) for tp in left):
+            raise StopError(f"damaged record batch at {self._watch.damage(left[0])}", hint=DAMAGE_HINT)
+        return not left
 
 
 def _fits() -> bool:
@@ -364,26 +436,3 @@ def _fits() -> bool:
         return False
     hook.hasten()
     return True
-
-
-def _options(settings: KafkaSourceSettings) -> dict[str, object]:
-    """Return kafka-python's keyword arguments; the user's `client` section wins where both speak."""
-    chosen: dict[str, object] = {
-        "session_timeout_ms": settings.session_timeout_ms,
-        "max_poll_interval_ms": settings.max_poll_interval_ms,
-        "allow_auto_create_topics": False,
-        "max_partition_fetch_bytes": PARTITION_FETCH_BYTES,
-    }
-    chosen |= {name: value for name, value in settings.connection.client.items() if name in chosen}
-    session = int(str(chosen["session_timeout_ms"]))
-    chosen.setdefault("heartbeat_interval_ms", settings.connection.client.get(
-        "heartbeat_interval_ms", min(MAX_HEARTBEAT_MS, session // 3)
-    ))  # fmt: skip
-    return chosen | {
-        "group_id": settings.group_id,
-        "group_instance_id": settings.group_instance_id,
-        "enable_auto_commit": False,
-        "auto_offset_reset": settings.auto_offset_reset,
-        "isolation_level": settings.isolation_level,
-        "partition_assignment_strategy": [CooperativeStickyAssignor],
-    }

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.records import ByteColumn, Rebalance, RecordBatch
-from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
+from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, is_same, start_at
 from streamgmm.sources._memory_log import ABORT, LOST, PAUSE, AbortError, Assign, Gap, Item, MemoryLog, Record, Revoke
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from streamgmm.records import TopicPartition
+    from streamgmm.records import Event, TopicPartition
 
 __all__ = [
     "ABORT",
@@ -114,6 +114,14 @@ class MemorySource:
         happened, self._rebalances = self._rebalances, []
         return happened
 
+    def events(self) -> list[Event]:
+        """Return nothing: positions do not jump here."""
+        return []
+
+    def waiting(self) -> Mapping[TopicPartition, str]:
+        """Return nothing: every partition can be read."""
+        return {}
+
     def starts(self) -> Mapping[TopicPartition, Start]:
         """Return where each assigned partition started."""
         return dict(self._starts)
@@ -158,12 +166,13 @@ class MemorySource:
     def _start(self, tp: TopicPartition) -> Start:
         committed, covered = self._log.committed.get(tp), self._covered.covered.get(tp)
         if committed is not None:
-            return start_at(covered, committed, self._covered.max_replay)
-        if covered is not None:
+            return start_at(covered, committed, self._covered.max_replay, self._log.identity)
+        if covered is not None and is_same(covered.identity, self._log.identity):
             # The group forgot, the snapshot did not: all before it had been committed.
-            return Start(covered.offset, covered.row, covered.offset, 0)
-        offset = 0 if self._settings.auto_offset_reset == "earliest" else self._log.end(tp)
-        return Start(offset, 0, offset, 0)
+            return Start(covered.offset, covered.row, covered.offset, 0, self._log.identity)
+        earliest = covered is not None or self._settings.auto_offset_reset == "earliest"
+        offset = 0 if earliest else self._log.end(tp)
+        return Start(offset, 0, offset, 0, self._log.identity)
 
     def _readable(self) -> list[TopicPartition]:
         """Return the partitions with something to read, lowest offset first."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 RECENT_REFITS = 20
+RECENT_MOVES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class _Picture:
     rows: Mapping[str, int]
     engine: EngineStatus | None = None
     partitions: tuple[tuple[str, int, int | None, int | None], ...] = ()
+    waiting: tuple[tuple[str, int, str], ...] = ()
+    moved: tuple[Mapping[str, Json], ...] = ()
     refits: tuple[Mapping[str, Json], ...] = ()
     sinks: Mapping[str, Mapping[str, Json]] | None = None
     snapshot: Mapping[str, Json] | None = None
@@ -85,6 +88,7 @@ class Board:
         }
         refits = [_event(e, now) for e in report.events if e.kind in ("refit", "refit_refused")]
         snapshots = [_event(e, now) for e in report.events if e.kind == "snapshot"]
+        moved = [_event(e, now) for e in report.events if e.kind == "position_moved"]
         self._picture = replace(
             before,
             rows={name: before.rows[name] + n for name, n in rows.items()},
@@ -92,6 +96,8 @@ class Board:
             partitions=tuple(
                 (tp.topic, tp.partition, report.next_offsets.get(tp), report.lag.get(tp)) for tp in report.assigned
             ),
+            waiting=tuple((*tp, reason) for tp, reason in sorted(report.waiting.items())),
+            moved=tuple(deque((*before.moved, *moved), maxlen=RECENT_MOVES)),
             refits=tuple(deque((*before.refits, *refits), maxlen=RECENT_REFITS)),
             sinks=_sinks(before.sinks or {}, report, now),
             snapshot=snapshots[-1] if snapshots else before.snapshot,
@@ -128,6 +134,10 @@ class Board:
                 {"topic": topic, "partition": partition, "next_offset": offset, "lag": lag}
                 for topic, partition, offset, lag in p.partitions
             ],
+            "waiting": [
+                {"topic": topic, "partition": partition, "reason": reason} for topic, partition, reason in p.waiting
+            ],
+            "moved": list(p.moved),
             "refits": list(p.refits),
             "snapshot": p.snapshot,
             "sinks": p.sinks,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from streamgmm.records import DRIFT_DETECTORS, REJECT_REASONS, SEVERITIES, STAGES, UNSCORED_REASONS
+from streamgmm.records import DRIFT_DETECTORS, MOVES, REJECT_REASONS, SEVERITIES, STAGES, UNSCORED_REASONS, WAITING
 
 PREFIX = "streamgmm_"
 MAX_PARTITIONS = 64  # of one topic; above, `sum` and `max` (`oldest` for moments) stand for all of them
@@ -101,6 +101,12 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
     Metric("rows_replayed_total", "counter", "Rows learnt again after a restart; they were counted before it."),
     Metric("records_not_learnt_total", "counter", "Records that lay too far back to be learnt again after a restart."),
+    Metric(
+        "records_skipped_total",
+        "counter",
+        "Offsets that were passed over or lost, by reason; group = somebody else has set the offset.",
+        (Label("reason", MOVES),),
+    ),
     Metric("anomalies_total", "counter", "Flagged rows, by severity; a row has one.", (Label("severity", SEVERITIES),)),
     Metric("flags_withdrawn_total", "counter", "Rows whose flag a rule of detection.fields took back."),
     Metric("incidents_total", "counter", "Incidents that were opened."),
@@ -138,6 +144,12 @@ CATALOGUE: tuple[Metric, ...] = (
         (_TOPIC, _PROGRESS),
     ),
     Metric("consumer_assigned_partitions", "gauge", "Partitions assigned to this process."),
+    Metric(
+        "consumer_waiting_partitions",
+        "gauge",
+        "Partitions that cannot be read now, by reason; /status names them.",
+        (Label("reason", WAITING),),
+    ),
     Metric(
         "consumer_rebalances_total",
         "counter",

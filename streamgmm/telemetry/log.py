@@ -35,6 +35,7 @@ LEVELS = {
     ("commit", "refused"): logging.WARNING,
     ("sink_error", None): logging.WARNING,
     ("not_learnt", None): logging.WARNING,
+    ("position_moved", None): logging.WARNING,
 }
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.records import WAITING
 from streamgmm.telemetry.catalogue import CATALOGUE, MAX_COMPONENTS, MAX_FEATURES, MAX_PARTITIONS, OTHER
 from streamgmm.telemetry.series import Series
 
@@ -141,6 +142,9 @@ class Metrics:
         self._moved = moved
         progress = {tp: since for tp, (_, since) in moved.items()}
         self._series.set("consumer_assigned_partitions", len(report.assigned))
+        for reason in WAITING:
+            waiting_now = sum(why == reason for why in report.waiting.values())
+            self._series.set("consumer_waiting_partitions", waiting_now, reason)
         self._series.replace("consumer_lag_records", _by_partition(lag, {"sum": sum, "max": max}))
         self._series.replace("partition_progress_timestamp_seconds", _by_partition(progress, {"oldest": min}))
 
@@ -152,6 +156,8 @@ class Metrics:
             self._series.set("snapshot_last_success_timestamp_seconds", self._clock())
         if event.kind == "not_learnt":
             self._series.add("records_not_learnt_total", float(event.fields["records"]))
+        if event.kind == "position_moved":
+            self._series.add("records_skipped_total", float(event.fields["records"]), event.labels["reason"])
         if event.kind == "refit_fitted":
             seconds = float(event.fields["seconds"])
             self._series.observe("refit_duration_seconds", seconds, event.labels.get("member", ""))

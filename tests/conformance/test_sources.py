@@ -25,10 +25,14 @@ VALUES = [b"[%d]" % i for i in range(25)]
 
 @dataclass
 class Rig:
-    """One partition that holds VALUES at offsets 0, 1, 2 …, and a way to open it (again)."""
+    """One partition that holds VALUES at offsets 0, 1, 2 …, and a way to open it (again).
+
+    `renew` puts another log in its place, which has the same name and holds other values.
+    """
 
     partition: TopicPartition
     open: Callable[[], Source]
+    renew: Callable[[Sequence[bytes]], None]
 
 
 def memory(tmp_path, request, values: Sequence[bytes]) -> Rig:
@@ -36,8 +40,12 @@ def memory(tmp_path, request, values: Sequence[bytes]) -> Rig:
     from streamgmm.sources import memory as m
 
     partition = TopicPartition("t", 0)
-    log = m.MemoryLog({partition: [m.Record(v) for v in values]})
-    return Rig(partition, lambda: m.build(m.MemorySettings(log, (4, 7))))
+    logs = [m.MemoryLog({partition: [m.Record(v) for v in values]})]
+
+    def renew(others: Sequence[bytes]) -> None:
+        logs.append(m.MemoryLog({partition: [m.Record(v) for v in others]}, "another"))
+
+    return Rig(partition, lambda: m.build(m.MemorySettings(logs[-1], (4, 7))), renew)
 
 
 def file(tmp_path, request, values: Sequence[bytes]) -> Rig:
@@ -46,13 +54,21 @@ def file(tmp_path, request, values: Sequence[bytes]) -> Rig:
 
     path = tmp_path / "in.jsonl"
     path.write_bytes(b"".join(v + b"\n" for v in values))
-    return Rig(TopicPartition("in.jsonl", 0), lambda: f.build(f.FileSettings(path, max_rows=6)))
+
+    def renew(others: Sequence[bytes]) -> None:
+        other = tmp_path / "other"
+        other.write_bytes(b"".join(v + b"\n" for v in others))
+        other.replace(path)
+
+    return Rig(TopicPartition("in.jsonl", 0), lambda: f.build(f.FileSettings(path, max_rows=6)), renew)
 
 
 def kafka(tmp_path, request, values: Sequence[bytes]) -> Rig:
     del tmp_path
     from brokers import send_all
+    from kafka.admin import NewTopic
 
+    from streamgmm.bus import client
     from streamgmm.bus.client import Connection, servers
     from streamgmm.sources import kafka as k
 
@@ -61,7 +77,15 @@ def kafka(tmp_path, request, values: Sequence[bytes]) -> Rig:
     send_all(connection, topic, values)
     way = request.param.partition("-")[2]
     chosen = k.KafkaSourceSettings(connection, (topic,), group_id=topic, fetch=way, batch_rows=6)
-    return Rig(TopicPartition(topic, 0), lambda: k.build(chosen, now=time.monotonic))
+
+    def renew(others: Sequence[bytes]) -> None:
+        admin = client.admin(connection)
+        admin.delete_topics([topic])
+        admin.create_topics([NewTopic(topic, 1, 1)])
+        admin.close()
+        send_all(connection, topic, others)
+
+    return Rig(TopicPartition(topic, 0), lambda: k.build(chosen, now=time.monotonic), renew)
 
 
 RIGS = {"memory": memory, "file": file, "kafka": kafka}
@@ -107,6 +131,11 @@ def poll_until(source: Source, done: Callable[[], bool]) -> list[RecordBatch]:
     return batches
 
 
+def places(source: Source) -> dict[TopicPartition, tuple[int, int, int, int]]:
+    """Return where partitions start, without what tells them from others of their name."""
+    return {tp: (s.offset, s.row, s.muted_until, s.not_learnt) for tp, s in source.starts().items()}
+
+
 def records(batches: Sequence[RecordBatch]) -> list[tuple[int, bytes | None]]:
     return [(int(b.offset[i]), b.value[i]) for b in batches for i in range(len(b))]
 
@@ -140,7 +169,7 @@ def test_it_says_once_what_was_assigned_and_where_that_starts(rig):
     events = source.rebalances()
     assert [(e.event, e.partitions) for e in events if e.partitions] == [("assigned", (rig.partition,))]
     assert source.rebalances() == []
-    assert source.starts() == {rig.partition: (0, 0, 0, 0)}
+    assert places(source) == {rig.partition: (0, 0, 0, 0)}
     close(source)
 
 
@@ -155,7 +184,7 @@ def test_a_restart_goes_on_at_the_commit_and_not_where_it_had_read(rig):
     read_and_commit(rig, 10)
     source = started(rig)
     assert records(poll_until(source, source.at_end)) == list(enumerate(VALUES))[10:]
-    assert source.starts() == {rig.partition: (10, 0, 10, 0)}
+    assert places(source) == {rig.partition: (10, 0, 10, 0)}
     close(source)
 
 
@@ -182,7 +211,7 @@ def test_what_the_snapshot_lacks_is_read_again(rig, covered, max_replay, start):
     read_and_commit(rig, 10)
     source = started(rig, Resume({rig.partition: covered}, max_replay))
     assert records(poll_until(source, source.at_end)) == list(enumerate(VALUES))[start[0] :]
-    assert source.starts() == {rig.partition: start}
+    assert places(source) == {rig.partition: start}
     close(source)
 
 
@@ -214,3 +243,33 @@ def test_what_was_flushed_may_be_noted_and_committed_later(rig):
     poll_until(again, lambda: rig.partition in again.starts())
     assert again.starts()[rig.partition].offset == 4
     close(again)
+
+
+@pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "covered alone"])
+def test_another_log_of_that_name_is_read_from_its_beginning(rig, is_committed):
+    first = started(rig)
+    poll_until(first, first.at_end)
+    assert not is_committed or first.commit({rig.partition: 10})
+    covered = Position(10, 1, first.starts()[rig.partition].identity)
+    close(first)
+    others = [b"[-%d]" % i for i in range(30)]
+    rig.renew(others)
+    second = started(rig, Resume({rig.partition: covered}, 100))
+    assert records(poll_until(second, second.at_end)) == list(enumerate(others))
+    assert places(second) == {rig.partition: (0, 0, 0, 0)}
+    assert second.starts()[rig.partition].identity not in {"", covered.identity}
+    close(second)
+
+
+def test_the_same_log_is_known_again(rig):
+    first = started(rig)
+    poll_until(first, first.at_end)
+    covered = Position(10, 1, first.starts()[rig.partition].identity)
+    assert first.commit({rig.partition: 10})
+    close(first)
+    second = started(rig, Resume({rig.partition: covered}, 100))
+    poll_until(second, second.at_end)
+    assert places(second) == {rig.partition: (10, 1, 10, 0)}
+    assert second.events() == []
+    assert second.waiting() == {}
+    close(second)

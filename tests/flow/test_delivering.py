@@ -121,7 +121,7 @@ def test_a_refused_commit_is_made_up_for_and_nothing_is_saved_meanwhile(X):
     assert [e.labels["outcome"] for e in rig.events("commit")].count("refused") == 7
     assert rig.log.committed == {tp: rig.log.end(tp) for tp in PARTITIONS}
     for snapshot, committed in rig.snapshots:
-        for topic, partition, offset, _ in snapshot.manifest["covered"]:
+        for topic, partition, offset, *_ in snapshot.manifest["covered"]:
             assert offset <= committed.get(TopicPartition(topic, partition), 0), "covered ahead of what is committed"
 
 

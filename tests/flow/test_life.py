@@ -41,7 +41,7 @@ def test_a_detector_serves_only_after_its_snapshot(X):
 def test_a_snapshot_covers_what_is_committed_and_no_more(X):
     rig = Rig(logs(X, poison=True), (90,)).run()
     for snapshot, committed in rig.snapshots:
-        for topic, partition, offset, _row in snapshot.manifest["covered"]:
+        for topic, partition, offset, *_ in snapshot.manifest["covered"]:
             assert offset == committed[topic, partition]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import time
 import uuid
 import warnings
+from dataclasses import replace
 
 import pytest
 from brokers import Kafka, apache, embedded_process, read_all, send_all
@@ -13,6 +15,8 @@ from kafka.admin import NewTopic
 
 from streamgmm.bus import client
 from streamgmm.demo.broker import Broker
+from streamgmm.sources import Resume
+from streamgmm.sources.kafka import KafkaSourceSettings, build
 
 
 def pytest_collection_modifyitems(items):
@@ -124,3 +128,30 @@ def committed(kafka):
 @pytest.fixture
 def group():
     return f"group-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(params=["blocks", "records"])
+def fetch(request):
+    """Both ways to read a fetch, for every test here."""
+    return request.param
+
+
+@pytest.fixture
+def sources(fetch):
+    """Start sources, and close what is left of them."""
+    opened = []
+
+    def start(connection, topic, group, *, resume=None, **settings):
+        settings = {"session_timeout_ms": 6000, "fetch": fetch} | settings
+        topics = (topic,) if isinstance(topic, str) else topic
+        # Members learn of a rebalance by their heartbeats: tests do not want to wait for Kafka's three seconds.
+        connection = replace(connection, client={"heartbeat_interval_ms": 300})
+        source = build(KafkaSourceSettings(connection, topics, group, **settings), now=time.monotonic)
+        opened.append(source)
+        source.start(Resume({}, 0) if resume is None else resume)
+        assert source.hooked == (fetch == "blocks")
+        return source
+
+    yield start
+    for source in opened:
+        source.close(2.0)

@@ -7,75 +7,17 @@ from dataclasses import replace
 
 import pytest
 from brokers import send_all, wait_until
-from kafka.structs import OffsetAndMetadata
+from source_polls import assigned, commit_by_hand, moves, numbers, places, read, store
 
-from streamgmm.bus import client
+from streamgmm.bus import client, watch
 from streamgmm.bus.client import Connection, servers
+from streamgmm.bus.marks import Mark
 from streamgmm.errors import RetryableError, StopError
 from streamgmm.records import Position, TopicPartition
-from streamgmm.sources import Resume, Start
+from streamgmm.sources import Resume
 from streamgmm.sources.kafka import KafkaSourceSettings, build
 
 pytestmark = pytest.mark.integration
-
-NOTHING = Resume({}, 0)
-
-
-@pytest.fixture(params=["blocks", "records"])
-def fetch(request):
-    """Both ways to read a fetch, for every test here."""
-    return request.param
-
-
-@pytest.fixture
-def sources(fetch):
-    """Start sources, and close what is left of them."""
-    opened = []
-
-    def start(connection, topic, group, *, resume=NOTHING, **settings):
-        settings = {"session_timeout_ms": 6000, "fetch": fetch} | settings
-        topics = (topic,) if isinstance(topic, str) else topic
-        # Members learn of a rebalance by their heartbeats: tests do not want to wait for Kafka's three seconds.
-        connection = replace(connection, client={"heartbeat_interval_ms": 300})
-        source = build(KafkaSourceSettings(connection, topics, group, **settings), now=time.monotonic)
-        opened.append(source)
-        source.start(resume)
-        assert source.hooked == (fetch == "blocks")
-        return source
-
-    yield start
-    for source in opened:
-        source.close(2.0)
-
-
-def read(source, n, seconds=300.0):
-    """Poll until `n` records are there; returns (partition, offset, value) in order, and the last next_offsets."""
-    rows, next_offsets = [], {}
-    deadline = time.monotonic() + seconds
-    while len(rows) < n:
-        assert time.monotonic() < deadline, f"{len(rows)} of {n} records"
-        batch = source.poll(0.1)
-        rows += [(batch.topic_partition(i).partition, int(batch.offset[i]), batch.value[i]) for i in range(len(batch))]
-        next_offsets |= batch.next_offsets
-    return rows, next_offsets
-
-
-def assigned(source, n):
-    """Poll an idle source until it has `n` partitions; returns what it handed over meanwhile."""
-    rows = []
-
-    def turn():
-        batch = source.poll(0.05)
-        rows.extend((batch.topic_partition(i).partition, int(batch.offset[i])) for i in range(len(batch)))
-
-    wait_until(lambda: len(source.lag()) == n, meanwhile=turn)
-    return rows
-
-
-def store(source, offsets):
-    """Commit; a group that rebalances on its own account (the leader looks at metadata) is asked again."""
-    wait_until(lambda: source.commit(offsets), meanwhile=lambda: source.poll(0.05))
-
 
 NEVER = 600.0
 """Seconds that a broker takes to answer, longer than any test may run: what returns did not wait for it."""
@@ -84,10 +26,6 @@ NEVER = 600.0
 def patient(connection):
     """A connection whose requests do not time out by themselves."""
     return replace(connection, client={**connection.client, "request_timeout_ms": int(1000 * NEVER)})
-
-
-def numbers(n):
-    return [b"%d" % i for i in range(n)]
 
 
 @pytest.mark.parametrize("codec", [None, "gzip", "snappy", "lz4", "zstd"])
@@ -152,16 +90,16 @@ def test_committed_offsets_are_where_the_next_one_starts(kafka, make_topic, prod
     second = sources(kafka.connection, topic, group)
     rows, _ = read(second, 13)
     assert [(p, o) for p, o, _ in rows] == [(0, o) for o in range(7, 20)]
-    assert second.starts() == {a: Start(7, 0, 7, 0), b: Start(20, 0, 20, 0)}
+    assert places(second) == {a: (7, 0, 7, 0), b: (20, 0, 20, 0)}
 
 
-def test_nothing_is_committed_unless_it_is_said(kafka, make_topic, produce, sources, group, committed):
+def test_nothing_but_the_start_is_committed_unless_it_is_said(kafka, make_topic, produce, sources, group, committed):
     topic = make_topic()
     produce(topic, numbers(10))
     source = sources(kafka.connection, topic, group)
     read(source, 10)
     source.close(5.0)
-    assert committed(group, topic) == {}
+    assert committed(group, topic) == {0: 0}
 
 
 def test_what_was_flushed_is_committed_at_the_close(kafka, make_topic, produce, sources, group, committed):
@@ -194,10 +132,10 @@ def test_committed_offsets_never_go_back(kafka, make_topic, produce, sources, gr
 @pytest.mark.parametrize(
     ("covered", "max_replay", "start"),
     [
-        (Position(12, 2), 100, Start(12, 2, 20, 0)),
-        (Position(20, 1), 100, Start(20, 1, 20, 0)),
-        (Position(25, 0), 100, Start(20, 0, 20, 0)),
-        (Position(5, 0), 10, Start(20, 0, 20, 15)),
+        (Position(12, 2), 100, (12, 2, 20, 0)),
+        (Position(20, 1), 100, (20, 1, 20, 0)),
+        (Position(25, 0), 100, (20, 0, 20, 0)),
+        (Position(5, 0), 10, (20, 0, 20, 15)),
     ],
     ids=["replay", "same", "commit was lost", "too far back"],
 )
@@ -210,9 +148,9 @@ def test_a_snapshot_says_where_to_start(covered, max_replay, start, kafka, make_
     store(first, {tp: 20})
     first.close(5.0)
     source = sources(kafka.connection, topic, group, resume=Resume({tp: covered}, max_replay))
-    rows, _ = read(source, 30 - start.offset)
-    assert source.starts() == {tp: start}
-    assert [offset for _, offset, _ in rows] == list(range(start.offset, 30))
+    rows, _ = read(source, 30 - start[0])
+    assert places(source) == {tp: start}
+    assert [offset for _, offset, _ in rows] == list(range(start[0], 30))
 
 
 def test_a_snapshot_outlives_a_forgotten_group(kafka, make_topic, produce, sources, group):
@@ -223,22 +161,20 @@ def test_a_snapshot_outlives_a_forgotten_group(kafka, make_topic, produce, sourc
         kafka.connection, topic, group, auto_offset_reset="latest", resume=Resume({tp: Position(11, 0)}, 100)
     )
     read(source, 19)
-    assert source.starts() == {tp: Start(11, 0, 11, 0)}
+    assert places(source) == {tp: (11, 0, 11, 0)}
 
 
-def commit_by_hand(kafka, group, tp, offset):
-    stranger = client.consumer(kafka.connection, group_id=group, enable_auto_commit=False)
-    from kafka import TopicPartition as KafkaTopicPartition
-
-    stranger.assign([KafkaTopicPartition(*tp)])
-    stranger.commit({KafkaTopicPartition(*tp): OffsetAndMetadata(offset, "", -1)})
-    stranger.close(autocommit=False)
-
-
-@pytest.mark.parametrize(("reset", "start"), [("earliest", 10), ("latest", 30)])
-@pytest.mark.parametrize("offset", [2, 1000], ids=["deleted", "not there yet"])
-def test_committed_offsets_that_are_gone(
-    reset, start, offset, kafka, admin, make_topic, produce, sources, group, committed
+@pytest.mark.parametrize(
+    ("reset", "offset", "start", "move"),
+    [
+        ("earliest", 2, 10, ("retention", 0, 2, 10, 8)),
+        ("latest", 2, 10, ("retention", 0, 2, 10, 8)),
+        ("earliest", 1000, 10, ("truncated", 0, 1000, 10, 970)),
+        ("latest", 1000, 30, ("truncated", 0, 1000, 30, 970)),
+    ],
+)
+def test_committed_offsets_that_are_gone_are_told(
+    reset, offset, start, move, kafka, admin, make_topic, produce, sources, group, committed
 ):
     topic = make_topic()
     tp = TopicPartition(topic, 0)
@@ -247,8 +183,8 @@ def test_committed_offsets_that_are_gone(
     admin.delete_records({tp: 10})
     commit_by_hand(kafka, group, tp, offset)
     source = sources(kafka.connection, topic, group, auto_offset_reset=reset)
-    assigned(source, 1)
-    assert source.starts() == {tp: Start(start, 0, start, 0)}
+    assert moves(source) == [move]
+    assert places(source) == {tp: (start, 0, start, 0)}
     store(source, {tp: start + 1})
     assert committed(group, topic) == {0: start + 1}
 
@@ -259,10 +195,10 @@ def test_a_covered_position_that_was_deleted_counts_as_not_learnt(kafka, admin, 
     for _ in range(3):
         produce(topic, numbers(10), linger_ms=100)
     admin.delete_records({tp: 10})
-    commit_by_hand(kafka, group, tp, 25)
+    commit_by_hand(kafka, group, tp, 25, Mark("", 1).text())
     source = sources(kafka.connection, topic, group, resume=Resume({tp: Position(4, 1)}, 100))
     read(source, 20)
-    assert source.starts() == {tp: Start(10, 0, 25, 6)}
+    assert places(source) == {tp: (10, 0, 25, 6)}
 
 
 @pytest.mark.parametrize(("reset", "rows"), [("earliest", 10), ("latest", 0)])
@@ -296,7 +232,7 @@ def test_two_members_share_and_nothing_flushed_is_read_twice(kafka, make_topic, 
     _, next_offsets = read(first, 400)
     assert [e.event for e in first.rebalances()] == ["assigned"]
     first.flushed(next_offsets)  # flushed, and not committed by us: that is left to the listener
-    assert committed(group, topic) == {}
+    assert committed(group, topic) == dict.fromkeys(range(4), 0)
     second = sources(kafka.connection, topic, group)
     re_read = []
 
@@ -310,7 +246,7 @@ def test_two_members_share_and_nothing_flushed_is_read_twice(kafka, make_topic, 
         both()
     assert re_read == []
     moved = tuple(second.lag())
-    assert committed(group, topic) == {tp.partition: 100 for tp in moved}
+    assert committed(group, topic) == dict.fromkeys(range(4), 0) | {tp.partition: 100 for tp in moved}
     events = first.rebalances()
     assert [e.event for e in events] == ["revoked"]
     assert set(events[0].partitions) == set(moved)
@@ -494,19 +430,26 @@ class TestFaults:
         broker.damage("t", 0, 9)
         return connection
 
-    def test_damage_stops_and_names_the_place(self, damaged, sources):
+    def test_damage_holds_its_partition_names_the_place_and_is_tried_again(self, broker, damaged, sources, monkeypatch):
+        monkeypatch.setattr(watch, "RETRY_SECONDS", 0.2)
         source = sources(damaged, "t", "g")
         rows, _ = read(source, 8)
-        assert len(rows) == 8
-        for _ in range(2):  # also when it is asked again
-            with pytest.raises(StopError, match=r"t/0/8.*on_corrupt"):
-                wait_until(lambda: source.poll(0.2) and False)
+        wait_until(lambda: source.waiting() == {TopicPartition("t", 0): "damaged"}, meanwhile=lambda: source.poll(0.05))
+        with pytest.raises(StopError, match=r"t/0/8.*on_corrupt"):
+            source.at_end()
+        broker.damage("t", 0, 9)  # the same bits once more: mended
+        rest, next_offsets = read(source, 12)
+        assert [offset for _, offset, _ in rows + rest] == [*range(20)]
+        assert next_offsets == {TopicPartition("t", 0): 20}
+        wait_until(lambda: not source.waiting(), meanwhile=lambda: source.poll(0.05))
+        assert source.at_end()
+        assert source.events() == []
 
     def test_damage_is_skipped_batch_by_batch_when_that_is_wanted(self, damaged, sources):
         source = sources(damaged, "t", "g", on_corrupt="skip")
         rows, next_offsets = read(source, 16)
         assert [offset for _, offset, _ in rows] == [*range(8), *range(12, 20)]
-        assert source.corrupt_skipped == {TopicPartition("t", 0): 1}
+        assert moves(source) == [("corrupt", 0, 8, 12, 4)]
         assert next_offsets == {TopicPartition("t", 0): 20}
         assert source.at_end()
 
@@ -515,7 +458,7 @@ class TestFaults:
         source = sources(damaged, "t", "g", on_corrupt="skip")
         read(source, 12)
         wait_until(source.at_end, meanwhile=lambda: source.poll(0.05))
-        assert source.corrupt_skipped == {TopicPartition("t", 0): 2}
+        assert moves(source, 2) == [("corrupt", 0, 8, 12, 4), ("corrupt", 0, 16, 20, 4)]
         send_all(damaged, "t", [b"after"])
         assert read(source, 1)[0] == [(0, 20, b"after")]
 
@@ -543,7 +486,7 @@ class TestFaults:
         source.close(5.0)
         again = sources(connection, "t", "g")
         assigned(again, 1)
-        assert again.starts() == {TopicPartition("t", 0): Start(10, 0, 10, 0)}
+        assert places(again) == {TopicPartition("t", 0): (10, 0, 10, 0)}
 
     def test_a_coordinator_that_is_away_for_a_moment_is_asked_again(self, broker, connection, sources):
         from streamgmm.demo.broker_protocol import Code
@@ -615,7 +558,7 @@ class TestFaults:
         nowhere = Connection(("127.0.0.1:1",), client={"bootstrap_timeout_ms": 500})
         source = build(KafkaSourceSettings(nowhere, ("t",)), now=time.monotonic)
         with caplog.at_level(logging.CRITICAL), pytest.raises(RetryableError, match="nothing listens there"):
-            source.start(NOTHING)
+            source.start(Resume({}, 0))
         source.close(1.0)
         wait_until(lambda: set(threading.enumerate()) <= before)
 

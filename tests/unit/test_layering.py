@@ -103,6 +103,8 @@ MAY_IMPORT = {
     "codecs": {"errors", "records", "registry"},
     "sources": {"errors", "records", "registry"},
     "sources.kafka": {"bus", "errors", "records", "registry"},
+    "sources._kafka_settings": {"bus", "errors"},
+    "sources._kafka_starting": {"bus", "records"},
     "sinks": {"errors", "records", "registry"},
     "sinks.kafka": {"bus", "errors", "records", "registry"},
     "bus": {"errors", "records"},

@@ -179,7 +179,7 @@ def test_a_misfit_falls_back_with_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(kafka.client, "consumer", lambda *_, **__: asked)
     monkeypatch.setattr(kafka, "misfit", lambda: "it has changed")
     source = kafka.build(kafka.KafkaSourceSettings(None, ("t",)), now=lambda: 0.0)
-    monkeypatch.setattr(kafka, "_options", lambda _: {})
+    monkeypatch.setattr(kafka, "client_options", lambda _: {})
     source.start(Resume({}, 0))
     assert not source.hooked
     assert asked._fetcher.PartitionRecords is not BlockRecords

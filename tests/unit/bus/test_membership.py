@@ -16,11 +16,15 @@ class Consumer:
     def __init__(self):
         self.committed = []
         self.paused = set()
+        self.positions = {}
         self.failure = None
         self._manager = SimpleNamespace(wait_for=self._wait_for)
 
     def pause(self, *partitions):
         self.paused.update(partitions)
+
+    def seek(self, partition, offset):
+        self.positions[tuple(partition)] = offset
 
     def commit(self, offsets, timeout_ms):
         assert timeout_ms > 0

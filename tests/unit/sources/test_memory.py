@@ -70,9 +70,9 @@ def test_a_restart_goes_on_at_the_committed_offset_or_replays_what_the_snapshot_
     source = started(log)
     assert source.commit({A: 3})
     assert log.commits == [{A: 3}]
-    assert started(log).starts() == {A: Start(3, 0, 3, 0)}
-    assert started(log, resume=Resume({A: Position(1, 0)}, 10)).starts() == {A: Start(1, 0, 3, 0)}
-    assert started(log, resume=Resume({A: Position(1, 0)}, 1)).starts() == {A: Start(3, 0, 3, 2)}
+    assert started(log).starts() == {A: Start(3, 0, 3, 0, "memory")}
+    assert started(log, resume=Resume({A: Position(1, 0)}, 10)).starts() == {A: Start(1, 0, 3, 0, "memory")}
+    assert started(log, resume=Resume({A: Position(1, 0)}, 1)).starts() == {A: Start(3, 0, 3, 2, "memory")}
     assert [o for _, o, _ in drain(started(log, resume=Resume({A: Position(2, 1)}, 10)))] == [2, 3]
 
 
@@ -114,7 +114,7 @@ def test_revoked_partitions_are_not_read_nor_committed_until_they_come_back():
     source.poll(0)
     source.poll(0)
     assert source.rebalances() == [Rebalance("assigned", (B,))]
-    assert source.starts()[B] == Start(1, 0, 1, 0)
+    assert source.starts()[B] == Start(1, 0, 1, 0, "memory")
     assert [o for p, o, _ in drain(source) if p == 1] == [1, 2]
 
 
@@ -126,7 +126,7 @@ def test_a_partition_that_comes_back_starts_where_the_group_is_not_where_the_sna
     source.rebalance(Rebalance("lost", (A,)))
     log.commit({A: 2})
     source.rebalance(Rebalance("assigned", (A,)))
-    assert source.starts()[A] == Start(2, 0, 2, 0)
+    assert source.starts()[A] == Start(2, 0, 2, 0, "memory")
 
 
 def test_lost_takes_everything_and_refuses_commits():
@@ -153,7 +153,7 @@ def test_what_was_flushed_is_committed_on_revoke_and_not_on_loss(event, committe
 
 def test_without_commits_a_snapshot_says_where_to_go_on():
     source = started(log_of(a=list("uvw")), resume=Resume({A: Position(1, 2)}, 10))
-    assert source.starts() == {A: Start(1, 2, 1, 0)}
+    assert source.starts() == {A: Start(1, 2, 1, 0, "memory")}
 
 
 def test_the_group_can_refuse():
