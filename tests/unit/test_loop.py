@@ -109,7 +109,7 @@ def test_a_snapshot_inside_a_batch_holds_the_derived_columns_state_of_its_last_r
     """The difference of the row after a restart is taken from the row before, also when a promotion cut the batch."""
     whole = Rig(logs(X), (10_000,), save_interval=1e9).run()
     (snapshot, committed), *_ = whole.snapshots
-    assert any(offset for *_, offset, _row in snapshot.manifest["covered"])
+    assert any(offset for _, _, offset, *_ in snapshot.manifest["covered"])
     log = logs(X)
     log.committed.update(committed)
     again = Rig(log, (33,), whole.restored(snapshot)).run()
