@@ -18,7 +18,7 @@ from streamgmm import __version__, assembly, checkpoint, wiring
 from streamgmm.budget import Budget
 from streamgmm.delivery import Delivery
 from streamgmm.engine.core import Engine
-from streamgmm.errors import ConfigError, RetryableError, SnapshotError, UndeliveredError
+from streamgmm.errors import ConfigError, RetryableError, SnapshotError, UndeliveredError, UnloadableError
 from streamgmm.loop import Loop
 from streamgmm.paging import Paging
 from streamgmm.refit.runners import ThreadRunner
@@ -181,19 +181,25 @@ class App:
         if self._store is None:
             return None
         self._stack.enter_context(self._store.lock())
-        snapshot = self._store.newest()
-        if snapshot is None:
-            return None
-        try:
-            restored = checkpoint.unpack(snapshot, self._settings, self._identity)
-        except SnapshotError as error:
-            if self._config.state.on_mismatch == "cold_start":
-                log.warning("starting cold: %s", error)
-                return None
-            raise ConfigError(f"the snapshots in {self._store.directory} do not fit: {error}") from error
-        self._features.restore(restored.features)
-        log.info("restored model %s", snapshot.manifest["model_version"])
-        return restored
+        misfit: SnapshotError | None = None
+        for snapshot in self._store.intact():
+            try:
+                restored = checkpoint.unpack(snapshot, self._settings, self._identity)
+            except UnloadableError as error:
+                log.warning("skipped a snapshot: %s", error)
+                misfit = misfit or error
+                continue
+            except SnapshotError as error:
+                misfit = error
+                break
+            self._features.restore(restored.features)
+            log.info("restored model %s", snapshot.manifest["model_version"])
+            return restored
+        if misfit is not None and self._config.state.on_mismatch == "stop":
+            raise ConfigError(f"the snapshots in {self._store.directory} do not fit: {misfit}") from misfit
+        if misfit is not None:
+            log.warning("starting cold: %s", misfit)
+        return None
 
     def _save(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position], pages: Arrays) -> bool:
         """Write a snapshot; a disk that refuses costs the promotion, not the daemon."""

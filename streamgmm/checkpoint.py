@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from streamgmm.detector.member import select
 from streamgmm.engine.state import State
-from streamgmm.errors import SnapshotError
+from streamgmm.errors import SnapshotError, StopError, UnloadableError
 from streamgmm.records import Position, TopicPartition
 from streamgmm.snapshots import Snapshot
 
@@ -106,8 +106,18 @@ def unpack(snapshot: Snapshot, settings: EngineSettings, identity: Identity) -> 
     ------
     SnapshotError
         When it was made for other fields, columns, members or another codec.
+    UnloadableError
+        When its values make no detector.
     """
     identity.check(snapshot.manifest)
-    covered = {TopicPartition(t, p): Position(*position) for t, p, *position in snapshot.manifest["covered"]}
-    state = State.from_arrays(settings, select(snapshot.arrays, "engine."), snapshot.manifest["engine"])
+    try:
+        covered = {TopicPartition(t, p): Position(*position) for t, p, *position in snapshot.manifest["covered"]}
+        state = State.from_arrays(settings, select(snapshot.arrays, "engine."), snapshot.manifest["engine"])
+    except SnapshotError:
+        raise
+    except (StopError, KeyError, IndexError, TypeError, ValueError) as error:
+        raise UnloadableError(
+            f"snapshot {snapshot.name} cannot be loaded: {error}",
+            hint="move it away to use an older one, or set state.on_mismatch: cold_start",
+        ) from error
     return Restored(state, select(snapshot.arrays, "features."), covered, select(snapshot.arrays, "pages."))

@@ -46,6 +46,10 @@ class SnapshotError(StopError):
     """A snapshot is damaged, from another format, or does not belong to this configuration."""
 
 
+class UnloadableError(SnapshotError):
+    """A snapshot is whole, but what it holds makes no detector: an older one may."""
+
+
 class DetectorError(StopError, ValueError):
     """A model or its input breaks a rule of the mathematics (not finite, not positive definite, wrong shape)."""
 

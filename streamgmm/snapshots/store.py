@@ -20,6 +20,7 @@ from streamgmm.errors import RetryableError, SnapshotError, StopError
 from streamgmm.snapshots.format import NewerFormatError, Snapshot, pack, read_manifest, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 _CURRENT = "CURRENT.json"
@@ -138,7 +139,11 @@ class SnapshotStore:
         self.load(name)
 
     def newest(self) -> Snapshot | None:
-        """Return the newest intact snapshot, or None where there is none; damaged ones are logged and skipped.
+        """Return the newest intact snapshot, or None where there is none; see `intact`."""
+        return next(self.intact(), None)
+
+    def intact(self) -> Iterator[Snapshot]:
+        """Yield the intact snapshots, the newest one first; damaged ones are logged and skipped.
 
         Raises
         ------
@@ -149,12 +154,13 @@ class SnapshotStore:
         names = [*reversed(self.names())]
         for name in sorted(names, key=lambda n: n != current):
             try:
-                return self.load(name)
+                snapshot = self.load(name)
             except NewerFormatError:
                 raise
             except SnapshotError as error:
                 _log.warning("skipped a snapshot: %s", error)
-        return None
+            else:
+                yield snapshot
 
     def _document(self, name: str) -> dict[str, Any]:
         if not _NAME.fullmatch(f"{name}.json"):
