@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from streamgmm.cli._arguments import add_config, add_input, add_threads, natural, positive, read_config
 
 if TYPE_CHECKING:
-    from streamgmm.mixture.selection import Selection
+    from streamgmm.mixture.selection import Selection, Trial
 
 TYPES = ("full", "tied", "diag", "spherical")
 CRITERIA = ("bic", "aic", "held_out")
@@ -96,8 +96,19 @@ def text(selection: Selection, criterion: str) -> str:
     lines.append(
         f"{criterion} chooses {best.n_components} components, {best.covariance_type} "
         f"({selection.n_fitted} rows fitted, {selection.n_held_out} held out; densities per scaled unit)"
+        f"{_edge(selection, best)}"
     )
     return "\n".join(lines)
+
+
+def _edge(selection: Selection, best: Trial) -> str:
+    """Return a warning where the choice is the first or last number that was tried of its type."""
+    sizes = [trial.n_components for trial in selection.trials if trial.covariance_type == best.covariance_type]
+    if len(set(sizes)) > 1 and best.n_components == max(sizes):
+        return f": the largest number that was tried; try more, such as --components 1..{2 * max(sizes)}"
+    if best.n_components == min(sizes) > 1:
+        return ": the smallest number that was tried; try fewer, from --components 1 on"
+    return ""
 
 
 def _sizes(text: str) -> list[int]:

@@ -102,7 +102,7 @@ class Comparable:
         out = np.where(keys < 0, log_density, usual)
         for key in np.unique(keys[keys >= 0]):
             rows = keys == key
-            out[rows] = _mapped(self.maps[int(key)], usual[rows])
+            out[rows] = mapped(self.maps[int(key)], usual[rows])
         return out - log_density
 
     def _map(self, key: int, detector: Detector, donors: Floats, seed: int) -> Floats:
@@ -160,7 +160,7 @@ def _donors(window: Floats, stems: tuple[int, ...]) -> Floats:
     return np.ascontiguousarray(window[counts <= allowed][-DONORS:])
 
 
-def _mapped(quantiles: Floats, scores: Floats) -> Floats:
+def mapped(quantiles: Floats, scores: Floats) -> Floats:
     """Map scores (n,) by quantiles (2, q): straight lines between them and beyond."""
     if quantiles.shape[1] == 0:
         return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 from streamgmm.detector.committee import Detector
 from streamgmm.detector.member import select
 from streamgmm.engine.calibration import Calibration
-from streamgmm.engine.comparable import Comparable
+from streamgmm.engine.comparable import PROBABILITIES, Comparable, mapped
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.engine.state import State
 from streamgmm.engine.verdicts import Output, comparable_for, score
@@ -32,6 +33,34 @@ if TYPE_CHECKING:
     from streamgmm.snapshots import Snapshot
 
     Floats = NDArray[np.float64]
+
+
+# After so many half-lives a level knows nothing of where it started: less than one part in 256.
+SETTLED_HALF_LIVES = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled(Detector):
+    """A detector for the first rows of a stream, whose past is not known: members that look at the past have no say.
+
+    `quantiles` (2, q) put what the others say on the scale of the whole committee.
+    """
+
+    quantiles: Floats
+
+    def log_density(self, X: Floats) -> Floats:
+        """Return the members' log-densities (n,), nats, as rare among the window's rows as they were."""
+        return mapped(self.quantiles, Detector.log_density(self, X))
+
+    @classmethod
+    def of(cls, detector: Detector, window: Floats) -> Detector:
+        """Return what stands for a detector; itself where no member looks at the past, or none would be left."""
+        others = tuple(member for member in detector.members if not member.sight.stems)
+        if len(others) == len(detector.members) or not any(member.sight.weight for member in others) or not len(window):
+            return detector
+        few = Detector(others, detector.version)
+        scores = (few.log_density(window), detector.log_density(window))
+        return cls(others, detector.version, np.array([np.quantile(s, PROBABILITIES) for s in scores]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +167,11 @@ class Model:
         """Score rows (n, len(fields)) against the detector and the calibration as they were saved.
 
         NaN is a missing cell: the marginal density of the others is put on the scale of complete rows, by maps of the
-        saved window (`engine.comparable`); `seed` is `learning.seed`. Results do not depend on the threads.
+        saved window (`engine.comparable`); `seed` is `learning.seed`. Results do not depend on the threads. Members
+        that look at the past have no say about the first rows, of which it is not known.
         """
-        columns = self.derive(X, t)
-        stems = Pipeline.build(self.features, self.fields).stems
-        settings = EngineSettings(names=self.columns, target_rate=target_rate, seed=seed, stems=stems)
+        columns, pipeline = self.derive(X, t), Pipeline.build(self.features, self.fields)
+        settings = EngineSettings(names=self.columns, target_rate=target_rate, seed=seed, stems=pipeline.stems)
         state, out = State.fresh(settings), Output(len(columns))
         state.calibration, state.comparable = self.calibration, self.comparable
         state.window = Window(max(1, len(self.window))).add(Block.seal(self.window, np.empty(len(self.window))))
@@ -152,12 +181,21 @@ class Model:
         if incomplete.any():
             state.comparable = comparable_for(state, settings, self.detector, absent[incomplete])
         nothing = np.zeros(len(columns), dtype=bool)  # is learnt, not even by the level
+        settled, beginning = _settled(pipeline), Unsettled.of(self.detector, self.window)
 
-        def of_part(rows: slice) -> None:
-            score(replace(state), self.detector, settings, columns[rows], scorable[rows], nothing[rows], rows, out)
+        def of_part(part: slice) -> None:
+            cut = min(max(part.start, settled), part.stop)
+            for detector, rows in ((beginning, slice(part.start, cut)), (self.detector, slice(cut, part.stop))):
+                if rows.start < rows.stop:
+                    score(replace(state), detector, settings, columns[rows], scorable[rows], nothing[rows], rows, out)
 
         over_parts(of_part, len(columns), n_threads)
         return out.batch(len(columns))
+
+
+def _settled(pipeline: Pipeline) -> int:
+    """Return how many rows the hidden columns take to know their past."""
+    return 0 if pipeline.history is None else math.ceil(SETTLED_HALF_LIVES * pipeline.history["half_life"])
 
 
 def open_model(directory: Path | str, name: str | None = None) -> Model:

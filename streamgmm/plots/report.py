@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from streamgmm.engine.incidents import summarised
 from streamgmm.plots.labels import auroc, average_precision, events, events_found
-from streamgmm.plots.svg import Chart
+from streamgmm.plots.svg import Chart, moment
 from streamgmm.records import FlaggedRow, Version
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 
 BINS, SEGMENTS, P_BINS = 480, 40, 20
 MOST_DOTS, MOST_ROWS = 2000, 100
+# Of the score panel: how many times as far below the median as the top is above it.
+FARTHEST = 6.0
 RATES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0001)
 STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;color:#222;max-width:1000px;margin:2em auto;padding:0 1em}
@@ -99,34 +100,68 @@ def _timeline(run: Run) -> str:
     if not len(rows):
         return _note("Nothing was scored.")
     density, threshold = run.scored.log_density[rows], run.scored.threshold[rows]
-    finite = threshold[np.isfinite(threshold)]
-    top = float(np.quantile(density, 0.995))
-    lowest = float(finite.min()) if len(finite) else float(np.quantile(density, 0.005))
-    chart = Chart((0.0, float(len(run.scored))), (lowest - (top - lowest), top), "row", "log-density (nats)")
-    _shade_labels(chart, run)
+    axis = _Axis.of(run)
+    low, top = _range(density, threshold[np.isfinite(threshold)])
+    chart = axis.chart((low, top), "log-density (nats)")
+    _shade_labels(chart, run, axis)
     parts = np.array_split(np.arange(len(rows)), min(BINS, len(rows)))
-    at = np.array([rows[part[0]] for part in parts], dtype=np.float64)
-    low, high = (np.array([f(density[part]) for part in parts]) for f in (np.min, np.max))
-    chart.band(at, low, high, "scores")
+    at = axis.at(np.array([rows[part[0]] for part in parts]))
+    lowest, highest = (np.array([f(density[part]) for part in parts]) for f in (np.min, np.max))
+    chart.band(at, lowest, highest, "scores")
     chart.line(at, np.array([threshold[part[0]] for part in parts]), "threshold")
     for row, event in run.events:
         if event.kind == "refit" and event.labels.get("outcome") == "promoted":
-            chart.upright(row, "promoted", f"promoted, by row {row}")
+            chart.upright(axis.of_row(row), "promoted", f"promoted, by row {row}")
         elif event.kind.startswith("drift"):
-            chart.upright(row, "drift", f"drift, by row {row}")
+            chart.upright(axis.of_row(row), "drift", f"drift, by row {row}")
     flagged = np.flatnonzero(run.scored.is_anomaly)
     worst = flagged[np.argsort(run.scored.p_value[flagged], kind="stable")[:MOST_DOTS]]
-    chart.dots(worst.astype(np.float64), run.scored.log_density[worst], "flag")
+    chart.dots(axis.at(worst), run.scored.log_density[worst], "flag")
     return str(chart) + _note(
         "Blue: the range of scores. Red line: the threshold. Red dots: flagged rows; what is far below stands at the "
         "bottom. Grey: promotions of a model. Violet: drift alarms. Yellow: rows labelled faulty."
     )
 
 
-def _shade_labels(chart: Chart, run: Run) -> None:
+def _range(density: Floats, threshold: Floats) -> tuple[float, float]:
+    """Return the scores to show: the bulk in the upper half, however far the extremes of scores and threshold lie."""
+    finite = density[np.isfinite(density)]
+    bottom, middle, top = np.quantile(finite if len(finite) else np.zeros(1), [0.005, 0.5, 0.995]).tolist()
+    # A threshold that is far off for a while, in the first calibration or after a wild row, must not set the scale.
+    usual = float(np.quantile(threshold, 0.05)) if len(threshold) else bottom
+    lowest = max(min(usual, bottom), middle - FARTHEST * max(top - middle, 1e-9))
+    return lowest - (top - lowest), top
+
+
+def _shade_labels(chart: Chart, run: Run, axis: _Axis) -> None:
     if run.y is not None:
         for start, stop in zip(*events(run.y != 0), strict=True):
-            chart.bar(float(start), float(stop), chart.y[1], "label")
+            chart.bar(axis.of_row(int(start)), axis.of_row(int(stop)), chart.y[1], "label")
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """Where rows stand: at their times, where every row has one and they do not run backwards, or at their numbers."""
+
+    places: Floats
+    is_time: bool
+
+    @classmethod
+    def of(cls, run: Run) -> _Axis:
+        t = run.t
+        if t is not None and len(t) > 1 and np.isfinite(t).all() and (np.diff(t) >= 0.0).all() and t[-1] > t[0]:
+            return cls(t, is_time=True)
+        return cls(np.arange(len(run.scored) + 1, dtype=np.float64), is_time=False)
+
+    def at(self, rows: NDArray[np.int64]) -> Floats:
+        return self.places[np.minimum(rows, len(self.places) - 1)]
+
+    def of_row(self, row: int) -> float:
+        return float(self.places[min(row, len(self.places) - 1)])
+
+    def chart(self, y: tuple[float, float], y_label: str) -> Chart:
+        x = (float(self.places[0]), float(self.places[-1]))
+        return Chart(x, y, "time (UTC)" if self.is_time else "row", y_label, self.is_time)
 
 
 def _calibration(run: Run) -> str:
@@ -156,10 +191,11 @@ def _rate(run: Run) -> str:
     parts = np.array_split(rows, min(SEGMENTS, len(rows)))
     share = np.array([run.scored.is_anomaly[part].mean() for part in parts])
     top = max(3.0 * run.target_rate, float(share.max()))
-    chart = Chart((0.0, float(len(run.scored))), (0.0, top), "row", "share of rows flagged")
-    _shade_labels(chart, run)
-    chart.line(np.array([part.mean() for part in parts]), share, "curve")
-    chart.line(np.array([0.0, len(run.scored)]), np.full(2, run.target_rate), "aim")
+    axis = _Axis.of(run)
+    chart = axis.chart((0.0, top), "share of rows flagged")
+    _shade_labels(chart, run, axis)
+    chart.line(axis.at(np.array([part[len(part) // 2] for part in parts])), share, "curve")
+    chart.line(np.array(chart.x), np.full(2, run.target_rate), "aim")
     return str(chart) + _note(f"In {len(parts)} stretches of equal length. Dashed: the target rate.")
 
 
@@ -167,7 +203,7 @@ def _incidents(run: Run) -> str:
     found = sorted(incidents(run), key=lambda i: (i.worst.p_value, i.worst.log_density))
     if not found:
         return _note("None.")
-    columns = ("opened at row", "time", "lasted", "rows", "worst row", "score", "p-value", "what led")
+    columns = ("opened at row", "time (UTC)", "lasted", "rows", "worst row", "score", "p-value", "what led")
     more = _note(f"The worst {MOST_ROWS} of {len(found)}.") if len(found) > MOST_ROWS else ""
     return _table(columns, [_incident(run, i) for i in found[:MOST_ROWS]]) + more
 
@@ -176,7 +212,7 @@ def _incident(run: Run, incident: IncidentSummary) -> tuple[object, ...]:
     led = ", ".join(f"{name} (+{nats:.0f} nats)" for name, nats in incident.leading(3))
     lasted = incident.last - incident.opened
     return (
-        int(incident.first), _moment(incident.opened), "" if np.isnan(lasted) else f"{lasted:.0f} s", incident.rows,
+        int(incident.first), moment(incident.opened), "" if np.isnan(lasted) else f"{lasted:.0f} s", incident.rows,
         int(incident.worst.id), f"{incident.worst.score:.0f}", f"{incident.worst.p_value:.2g}",
         led + (" (faulty)" if run.y is not None and run.y[int(incident.worst.id)] else ""),
     )  # fmt: skip
@@ -244,13 +280,6 @@ def _scored(run: Run) -> NDArray[np.bool_]:
 
 def _normal(run: Run) -> NDArray[np.bool_]:
     return _scored(run) if run.y is None else _scored(run) & (run.y == 0)
-
-
-def _moment(t: float) -> str:
-    try:
-        return "" if np.isnan(t) else datetime.fromtimestamp(t, UTC).isoformat(sep=" ", timespec="seconds")
-    except (OverflowError, ValueError, OSError):
-        return f"{t:g}"
 
 
 def _note(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,15 @@ class Chart:
     ----------
     x, y
         Ranges (low, high).
+    is_time
+        x is seconds since the epoch.
     """
 
     x: tuple[float, float]
     y: tuple[float, float]
     x_label: str
     y_label: str
+    is_time: bool = False
     _marks: list[str] = field(default_factory=list)
 
     def band(self, x: Floats, low: Floats, high: Floats, style: str) -> None:
@@ -72,7 +76,7 @@ class Chart:
         right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
         parts = [f'<path class="axis" d="M{LEFT} {TOP}V{bottom}H{right}"/>']
         parts += [
-            f'<text class="tick" x="{self._x(value):.1f}" y="{bottom + 14}">{value:.6g}</text>'
+            f'<text class="tick" x="{self._x(value):.1f}" y="{bottom + 14}">{self._tick(value)}</text>'
             for value in np.linspace(*self.x, TICKS)
         ]
         parts += [
@@ -85,6 +89,10 @@ class Chart:
         parts.append(f'<text class="name" x="12" y="{middle}" {turned}>{escape(self.y_label)}</text>')
         return parts
 
+    def _tick(self, value: float) -> str:
+        span = self.x[1] - self.x[0]
+        return moment(value, "seconds" if span < 600 else "minutes") if self.is_time else f"{value:.6g}"
+
     def _path(self, points: list[tuple[float, float]]) -> str:
         return " ".join(f"{self._x(a):.1f},{self._y(b):.1f}" for a, b in points)
 
@@ -93,6 +101,14 @@ class Chart:
 
     def _y(self, value: float) -> float:
         return HEIGHT - BOTTOM - _share(value, self.y) * (HEIGHT - TOP - BOTTOM)
+
+
+def moment(t: float, precision: str = "seconds") -> str:
+    """Return a point in time (seconds since the epoch) in UTC; nothing where it is NaN."""
+    try:
+        return "" if np.isnan(t) else datetime.fromtimestamp(t, UTC).isoformat(sep=" ", timespec=precision)[:-6]
+    except (OverflowError, ValueError, OSError):
+        return f"{t:g}"
 
 
 def _share(value: float, between: tuple[float, float]) -> float:

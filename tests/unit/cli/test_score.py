@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from streamgmm import StreamDetector, cli
-from streamgmm.offline.model import open_model
+from streamgmm.config import parse
+from streamgmm.offline import history
+from streamgmm.offline.model import Model, open_model
 from streamgmm.snapshots import SnapshotStore
 
 NAMES = ["log_density", "p_value", "score", "is_anomaly", "model_version", "status"]
@@ -109,6 +111,18 @@ def test_derived_columns_start_afresh(tables, tmp_path):
     for _ in range(2):
         columns = model.derive([[20.0, 1e5, 5e-3], [20.0, 1e5, 6e-3]])
         assert columns[:, 3] == pytest.approx([0.0, 1e-3])
+
+
+def test_a_history_that_was_fitted_is_not_flagged_at_its_beginning():
+    rng = np.random.default_rng(3)
+    X = 3.0 * np.sin(np.arange(2000)[:, None] / 50 + np.arange(3)) + 0.2 * rng.normal(size=(2000, 3))
+    config = parse({"detection": {"target_rate": 0.01}}, require=())
+    model = Model.from_snapshot(history.fit(config, ("a", "b", "c"), X).snapshot("now"))
+    assert "temporal" in [member.name for member in model.detector.voters]
+    assert model.score(X, 0.01).is_anomaly[:100].sum() <= 10  # 70 and more where the past starts from nothing
+    X[2, 1] += 30.0
+    assert model.score(X, 0.01).is_anomaly[2]
+    assert not np.isnan(model.score(X[:1], 0.01).p_value).any()
 
 
 @pytest.mark.parametrize(

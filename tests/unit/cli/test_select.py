@@ -27,6 +27,15 @@ def test_the_table_marks_the_choice(tables, capsys, criterion):
     assert f"{criterion} chooses {size} components, full (1600 rows fitted, 400 held out" in out
 
 
+@pytest.mark.parametrize(
+    ("sizes", "said"), [("1,2", "the largest number that was tried"), ("3,4,5", "the smallest number"), ("1..4", None)]
+)
+def test_a_choice_at_the_edge_is_told(tables, capsys, sizes, said):
+    assert cli.main(["select", "--input", str(tables / "history.csv"), "--components", sizes]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert said in last if said else "number that was tried" not in last
+
+
 def test_the_curves_are_drawn(tables, tmp_path):
     path = tmp_path / "curve.png"
     arguments = ["--components", "1,2,4", "--criterion", "held_out", "--plot", str(path), "--max-rows", "500"]

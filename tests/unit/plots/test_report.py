@@ -1,6 +1,7 @@
 """A backtest's page: whole, quiet towards the network, and right in its numbers."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -73,6 +74,43 @@ def test_the_page_is_whole_and_asks_nobody_for_anything(run):
     assert parsed(page).headings == SECTIONS
     assert "<b & b>" not in page
     assert "nan" not in re.sub(r"<style>.*?</style>", "", page).replace("nance", "")
+
+
+def panel(page, heading):
+    return page.split(f"<h2>{heading}</h2>")[1].split("</svg>")[0]
+
+
+def test_rows_stand_at_their_times_where_there_are_any(run):
+    for heading in ("Scores", "Rate of flags"):
+        drawn = panel(report(run), heading)
+        assert "time (UTC)" in drawn
+        assert ">2023-11-14 22:13<" in drawn
+        assert ">2023-11-17 00:12<" in drawn
+    backwards = run.t.copy()
+    backwards[100] = 0.0
+    for t in (None, backwards, np.full(3000, np.nan), np.full(3000, 5.0)):
+        drawn = panel(report(replace(run, t=t)), "Scores")
+        assert ">row<" in drawn
+        assert ">3000<" in drawn
+
+
+def test_a_gap_in_time_is_a_gap_on_the_page(run):
+    t = run.t.copy()
+    t[1500:] += 86400.0 * 30
+    dots = re.findall(r'class="flag" cx="([0-9.]+)"', panel(report(replace(run, t=t)), "Scores"))
+    assert all(float(x) < 200.0 or float(x) > 800.0 for x in dots)
+
+
+@pytest.mark.parametrize("far", [-1e4, -1e300, -np.inf])
+def test_extremes_do_not_squash_the_scores(run, far):
+    scored = replace(run.scored, log_density=run.scored.log_density.copy(), threshold=run.scored.threshold.copy())
+    scored.log_density[2000:2030] = far
+    scored.threshold[1200:1220] = far
+    scored.threshold[2030:2600] = far / 2
+    drawn = panel(report(replace(run, scored=scored)), "Scores")
+    points = re.search(r'class="scores" points="([^"]*)"', drawn)[1].split()
+    heights = [float(point.split(",")[1]) for point in points]
+    assert np.quantile(heights, 0.75) - np.quantile(heights, 0.25) > 20.0
 
 
 def test_it_says_what_was_found(run):
