@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+# What a row is said to be at least: sums and differences of such log-densities are finite too.
+LEAST = -1e300
+
 
 @dataclass(frozen=True, slots=True)
 class Detector:
@@ -29,7 +32,7 @@ class Detector:
     version: Version
 
     def log_density(self, X: Floats) -> Floats:
-        """Return the weighted mean of the members' log-densities (n,), nats per unit of the columns."""
+        """Return the weighted mean of the members' log-densities (n,), nats per unit of the columns; always finite."""
         voters, shown = self.voters, None
         total, weights = np.zeros(len(X)), 0.0
         for member in voters:
@@ -40,7 +43,7 @@ class Detector:
                 seen = shown = sight.of(X) if shown is None else shown
             total += sight.weight * member.seen_log_density(seen)
             weights += sight.weight
-        return total / weights
+        return np.fmax(total / weights, LEAST)
 
     @property
     def voters(self) -> tuple[Member, ...]:

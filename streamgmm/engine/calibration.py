@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 MIN_RANK = 5
 TAIL_SHARE = 0.02
 MIN_TAIL_ROWS = 10
+# A score is far beyond the tail from so many scales on. A few far ones, as one wild reading after the other leaves
+# them, say nothing about what comes next: the tail begins above them.
+FAR_SCALES = 20.0
+FEW_FAR, FEW_FAR_SHARE = 10, 0.001
 # A block of rows gets its ranks by a table of the buffer, where that costs less than searching each.
 ROWS_FOR_TABLE = 16
 MOST_BUCKETS = 1 << 17
@@ -64,8 +68,9 @@ class Calibration:
 
     @classmethod
     def of(cls, capacity: int, recent: Floats, log_gain: float = 0.0) -> Calibration:
-        """Make a calibration from scores in order of arrival."""
+        """Make a calibration from scores in order of arrival; one that is not finite is left out."""
         recent = np.array(recent[-capacity:])
+        recent = recent[np.isfinite(recent)]
         return cls(capacity, recent, np.sort(recent), log_gain)
 
     @property
@@ -74,10 +79,11 @@ class Calibration:
         return len(self.recent) >= self.capacity
 
     def add(self, scores: Floats) -> Calibration:
-        """Return the calibration with newer scores (k,); the oldest beyond the capacity leave."""
+        """Return the calibration with newer scores (k,), the finite ones; the oldest beyond the capacity leave."""
+        scores = scores[np.isfinite(scores)]
         recent = np.concatenate([self.recent, scores])
         leaving, recent = recent[: -self.capacity], recent[-self.capacity :]
-        if len(leaving) > len(self.recent) or np.isnan(scores).any():
+        if len(leaving) > len(self.recent):
             return Calibration(self.capacity, recent, np.sort(recent), self.log_gain)
         ordered = np.empty(len(recent))
         exchange(self.ordered, np.sort(leaving), np.sort(scores), ordered)
@@ -86,16 +92,17 @@ class Calibration:
     def p_values(self, log_density: Floats) -> Floats:
         """Return, for each log-density (n,), the share of normal rows that are at least as improbable.
 
-        The rank in the buffer, (1 + #{scores ≤ x}) / (m + 1) (conformal, so valid at any m); beyond its fifth rank an
-        exponential tail above the 98 % quantile, joined so that the p-value stays monotone in the log-density.
+        The rank in the buffer, (1 + #{scores ≤ x}) / (m + 1) (conformal, so valid at any m); beyond the fifth rank that
+        is not far out, an exponential tail of the scale of the most improbable 2 %, joined so that the p-value stays
+        monotone in the log-density.
         """
         m = len(self.ordered)
         if m == 0:
             return np.ones(len(log_density))
         log_density = np.ascontiguousarray(log_density)
-        anchor, scale = self._tail if m > MIN_RANK else (-np.inf, 1.0)
+        first, anchor, scale = self._tail
         p = np.empty(len(log_density))
-        share_of_rank(self._ranks(log_density), log_density, m, MIN_RANK, anchor, scale, p)
+        share_of_rank(self._ranks(log_density), log_density, m, first, anchor, scale, p)
         return p
 
     def worn(self, p: Floats, log_density: Floats, earlier: Floats, counts: NDArray[np.bool_]) -> Floats:
@@ -120,18 +127,16 @@ class Calibration:
         log_density = np.ascontiguousarray(log_density)
         ranks = self._ranks(log_density)
         rank_earlier(known, len(first), log_density, counts, ranks, sizes)
-        return np.where(ranks >= MIN_RANK, np.maximum(p, (1.0 + ranks) / (m + sizes + 1.0)), p)
+        return np.where(ranks >= max(self._tail[0], MIN_RANK), np.maximum(p, (1.0 + ranks) / (m + sizes + 1.0)), p)
 
     def threshold(self, rate: float) -> float:
         """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""
         m = len(self.ordered)
         rank = rate * (m + 1.0) - 1.0
-        if rank >= (MIN_RANK if m > MIN_RANK else 0.0):
+        first, anchor, scale = self._tail
+        if m and rank >= first:
             return float(self.ordered[min(int(rank), m - 1)])
-        if m <= MIN_RANK:
-            return -np.inf
-        anchor, scale = self._tail
-        return float(anchor + scale * np.log(rate * (m + 1.0) / (1.0 + MIN_RANK)))
+        return float(anchor + scale * np.log(rate * (m + 1.0) / (1.0 + first)))
 
     def level(self, target: float) -> float:
         """Return the p-value at or below which the next row is flagged."""
@@ -192,8 +197,20 @@ class Calibration:
         return starts
 
     @cached_property
-    def _tail(self) -> tuple[float, float]:
-        """Return where the exponential tail begins, and its scale (mean excess), nats."""
-        count = min(max(MIN_TAIL_ROWS, int(TAIL_SHARE * len(self.ordered))), len(self.ordered) - 1)
-        scale = float(self.ordered[count] - np.add.reduce(self.ordered[:count]) / count)
-        return float(self.ordered[MIN_RANK - 1]), max(scale, 1e-9)
+    def _tail(self) -> tuple[int, float, float]:
+        """Return the ranks that an exponential tail stands for, the score where it begins and its scale, nats.
+
+        The scale is the most likely one of an exponential tail of which the lowest third is known by number only, so
+        that a few scores, however far out, do not move it (`test_a_few_wild_scores_leave_the_tail_as_it_is`).
+        """
+        m, ordered = len(self.ordered), self.ordered
+        if m <= MIN_RANK:
+            return 0, -np.inf, 1.0
+        count = min(max(MIN_TAIL_ROWS, int(TAIL_SHARE * m)), m - 1)
+        unknown = count // 3
+        excess = ordered[count] - ordered[unknown:count]
+        scale = max(float(excess.sum() + unknown * excess[0]) / len(excess), 1e-9)
+        few = min(max(FEW_FAR, int(FEW_FAR_SHARE * m)), unknown)
+        far = int(ordered[:few].searchsorted(ordered[count] - FAR_SCALES * scale))
+        first = min(MIN_RANK + far, m - 1)
+        return first, float(ordered[first - 1]), scale

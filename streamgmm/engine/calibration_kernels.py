@@ -23,7 +23,7 @@ def rank(ordered, starts, low, scale, values, out):  # type: ignore[no-untyped-d
 
     `starts` (buckets + 1,) tells where each bucket of width 1 / scale from `low` on begins; what lies below the first
     is searched as a whole. Values and buffer fall into buckets by the same arithmetic, which is monotone, so a
-    bucket's bounds hold exactly.
+    bucket's bounds hold exactly. A place that is not a number counts as the last bucket: nothing is read outside.
     """
     m, buckets = len(ordered), len(starts) - 1
     for i in range(len(values)):
@@ -33,7 +33,8 @@ def rank(ordered, starts, low, scale, values, out):  # type: ignore[no-untyped-d
             continue
         begin, end = np.int64(0), np.int64(m)
         if value >= low:
-            b = min(int((value - low) * scale), buckets - 1)
+            place = (value - low) * scale
+            b = int(place) if 0.0 <= place < buckets else buckets - 1
             begin, end = np.int64(starts[b]), np.int64(starts[b + 1])
         while end - begin > FEW:
             middle = (begin + end) >> 1
@@ -53,9 +54,10 @@ def bucket_starts(ordered, low, scale, starts):  # type: ignore[no-untyped-def] 
     last = len(starts) - 2
     filled = 0
     for i in range(len(ordered)):
-        if ordered[i] < low:
+        if not ordered[i] >= low:
             continue
-        bucket = min(int((ordered[i] - low) * scale), last)
+        place = (ordered[i] - low) * scale
+        bucket = int(place) if place < last else last
         while filled <= bucket:
             starts[filled] = i
             filled += 1
@@ -87,7 +89,8 @@ def share_of_rank(ranks, values, m, least, anchor, scale, out):  # type: ignore[
 def exchange(ordered, leaving, entering, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
     """Write `ordered` (m,) without the values `leaving` and with those `entering` (each ascending, no NaN) to out.
 
-    Every value that leaves is in `ordered`. What lies between two changes is copied as a whole.
+    Every value that leaves is in `ordered`; were it not, the last ones would be cut off. What lies between two changes
+    is copied as a whole.
     """
     m, i, gone, come, at = len(ordered), 0, 0, 0, 0
     while gone < len(leaving) or come < len(entering):
@@ -100,15 +103,16 @@ def exchange(ordered, leaving, entering, out):  # type: ignore[no-untyped-def]  
                 low = middle + 1
             else:
                 high = middle
-        for k in range(i, low):
+        for k in range(i, min(low, i + len(out) - at)):
             out[at + k - i] = ordered[k]
         at, i = at + low - i, low
         if leaves:
             gone, i = gone + 1, i + 1
         else:
-            out[at] = value
+            if at < len(out):
+                out[at] = value
             come, at = come + 1, at + 1
-    for k in range(i, m):
+    for k in range(i, min(m, i + len(out) - at)):
         out[at + k - i] = ordered[k]
 
 

@@ -60,8 +60,29 @@ def test_the_threshold_is_where_the_p_value_crosses_the_rate(rng, rate):
 
 def test_far_beyond_the_buffer_the_tail_goes_on(rng):
     calibration = Calibration.of(1000, rng.exponential(size=1000) * -1.0)
-    near, far, absurd = calibration.p_values(np.array([-10.0, -20.0, -1e300]))
+    near, far, absurd = calibration.p_values(np.array([-12.0, -20.0, -1e300]))
     assert 1e-3 > near > far > absurd > 0.0
+
+
+@pytest.mark.parametrize("m", [300, 1000, 5000, 10_000])
+@pytest.mark.parametrize("wild", [-200.0, -1e5, -1e300])
+def test_a_few_wild_scores_leave_the_tail_as_it_is(rng, m, wild):
+    clean = rng.exponential(size=m) * -1.0
+    for n in {300: (1,), 1000: (1, 3)}.get(m, (1, 3, 10)):
+        spoilt = clean.copy()
+        spoilt[m // 2 : m // 2 + n] = wild
+        x = np.array([-30.0, -80.0, wild])
+        before, after = (Calibration.of(m, scores).p_values(x) for scores in (clean, spoilt))
+        assert (after < 1e-5).all(), (n, before, after)
+        assert (np.log(after[:2]) < 0.5 * np.log(before[:2])).all(), (n, before, after)
+
+
+def test_scores_that_are_no_numbers_enter_no_buffer(rng):
+    scores = np.append(rng.normal(size=500), [-np.inf, np.nan, np.inf])
+    whole, added = Calibration.of(1000, scores), Calibration.of(1000, np.empty(0)).add(scores)
+    for calibration in (whole, added, added.add(np.full(40, -np.inf))):
+        np.testing.assert_array_equal(calibration.recent, scores[:500])
+        assert (calibration._ranks(rng.normal(size=300)) <= 500).all()
 
 
 def test_without_scores_nothing_is_improbable():
