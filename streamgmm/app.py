@@ -79,7 +79,7 @@ class App:
             config=config.redacted(),
             target_rate=self._settings.target_rate,
             topics=wiring.topics(config),
-            sinks=list(dict.fromkeys(o.sink.name for o in outlets)),
+            sinks={o.sink.name: o.sink.place for o in outlets},
             members=[m.name for m in self._settings.members],
             fields=inputs,
             stuck=self._supervisor.stuck,

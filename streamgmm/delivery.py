@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # While a sink pushes back, the source is polled (paused) this often, so that we stay in the group.
 FLUSH_SLICE = 0.5
+# A flush that has not succeeded for so long is a failure of the sink: counted, logged and shown once.
+STUCK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,10 @@ class Delivery:
         Asked while a sink is stuck: True gives up (the rows stay uncommitted and are read again).
     patience
         Seconds that a commit may take now: less and less while a stop uses up its budget.
+    stuck_after
+        Seconds without success after which a flush counts as a failure.
+    sleep
+        Called with seconds: a sink that refuses at once is asked no more often than one that waits.
     """
 
     def __init__(
@@ -61,6 +68,8 @@ class Delivery:
         now: Callable[[], float],
         interrupted: Callable[[], bool] = lambda: False,
         patience: Callable[[], float] = lambda: COMMIT_TIMEOUT,
+        stuck_after: float = STUCK_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._source = source
         self._outlets = outlets
@@ -69,6 +78,8 @@ class Delivery:
         self._now = now
         self._interrupted = interrupted
         self._patience = patience
+        self._stuck_after = stuck_after
+        self._sleep = sleep
         self._unflushed: dict[str, Sink] = {}
         self._oldest = 0.0
         self._pending: dict[TopicPartition, int] = {}
@@ -171,6 +182,11 @@ class Delivery:
             self._flushed.pop(tp, None)
             self._committed.pop(tp, None)
 
+    def behind(self) -> dict[TopicPartition, int]:
+        """Return, per partition, how many offsets were taken from the source and are not flushed: they wait as well."""
+        floor = self._committed | self._flushed
+        return {tp: o - floor[tp] for tp, o in self._pending.items() if o > floor.get(tp, o)}
+
     def events(self) -> list[Event]:
         """Return, once, what happened since the last call."""
         events, self._events = self._events, []
@@ -200,17 +216,38 @@ class Delivery:
             self._source.flushed(ahead)
 
     def _flush(self, sink: Sink) -> None:
-        paused = False
+        """Flush one sink, however long that takes; a failure is told once, and its end once."""
+        begun, told, paused = self._now(), False, False
         try:
-            while not sink.flush(FLUSH_SLICE):
-                self._events.append(Event("sink_error", {"sink": sink.name, "reason": "timeout"}))
+            while not self._tried(sink):
+                if not told and self._now() - begun >= self._stuck_after:
+                    told = True
+                    self._events.append(_failure(sink))
                 if self._interrupted():
-                    raise UndeliveredError(f"sink {sink.name} did not take its records before the stop")
+                    raise UndeliveredError(f"sink {sink.name} ({sink.place}) did not take its records before the stop")
                 if not paused:
                     self._source.pause()
                     paused = True
                 self._source.poll(0.0)
                 self.on_wait()
+            if told:
+                fields = {"to": sink.place, "seconds": self._now() - begun}
+                self._events.append(Event("sink_recovered", {"sink": sink.name}, fields))
         finally:
             if paused:
                 self._source.resume()
+
+    def _tried(self, sink: Sink) -> bool:
+        """Try to flush; a refusal takes FLUSH_SLICE seconds, whether the sink waited or refused at once."""
+        begun = self._now()
+        if sink.flush(FLUSH_SLICE):
+            return True
+        left = begun + FLUSH_SLICE - self._now()
+        if left > 0.0:
+            self._sleep(left)
+        return False
+
+
+def _failure(sink: Sink) -> Event:
+    reason = "refused" if sink.problem else "timeout"
+    return Event("sink_error", {"sink": sink.name, "reason": reason}, {"to": sink.place, "problem": sink.problem})

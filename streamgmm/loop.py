@@ -226,13 +226,18 @@ class Loop:
                 report,
                 stage_seconds=stages,
                 events=events,
-                lag=self.source.lag(),
+                lag=self._lag(),
                 waiting=self.source.waiting(),
                 assigned=tuple(self.ledger.covered),
                 next_offsets={tp: p.offset for tp, p in self.ledger.covered.items()},
                 engine=self.engine.status(),
             )
         )
+
+    def _lag(self) -> Mapping[TopicPartition, int]:
+        """Return what waits: records that the source has not handed over, and those that no sink has taken yet."""
+        behind = self.delivery.behind()
+        return {tp: n + behind.get(tp, 0) for tp, n in self.source.lag().items()}
 
     @property
     def _names(self) -> tuple[str, ...]:

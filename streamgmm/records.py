@@ -404,6 +404,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "rebalance": ("event",),
     "commit": ("outcome",),
     "sink_error": ("sink", "reason"),
+    "sink_recovered": ("sink",),
     "not_learnt": (),
     "position_moved": ("reason",),
 }

@@ -127,7 +127,7 @@ class Supervisor:
         """Note where every partition stands. Only the loop's thread calls this."""
         now = self._now()
         # A report while a sink is stuck: that is the sink's deadline, which may be the longer one.
-        held = any(e.kind == "sink_error" for e in report.events)
+        held = any((part, threading.get_ident()) in self._busy for part in ("deliver", "commit"))
         gap = 0.0 if self._pulse is None or held else min(now - self._pulse, LONGEST_WAIT)
         paused = report.engine is not None and report.engine.state == "paused"
         waiting = {}

@@ -128,6 +128,8 @@ class Rig:
             max_latency=max_latency,
             now=time.monotonic,
             interrupted=interrupted,
+            stuck_after=0.0,
+            sleep=lambda _: None,
         )
         self.engine = Engine(settings, runner or InlineRunner(time.monotonic), restored.state if restored else None)
         self.pages = Paging(feeds)

@@ -14,6 +14,10 @@ class Sink(Protocol):
     """The sink contract; `tests/conformance` holds every member to it."""
 
     name: str
+    place: str
+    """Where its records go, in words: "topic pages", or the path of a file."""
+    problem: str
+    """Why the last flush failed, where something said so; empty where it only took too long, or succeeded."""
 
     def write(self, records: Sequence[OutputRecord]) -> None:
         """Accept records; never block longer than a moment (a full buffer keeps them for `flush`)."""

@@ -7,6 +7,7 @@ are not UTF-8 stand as `{"base64": …}`, for its reason is in its headers and i
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from streamgmm.records import OutputRecord
+
+logger = logging.getLogger(__name__)
 
 _MODE = 0o640
 _TAIL = 64 * 1024
@@ -59,8 +62,11 @@ class FileSink:
     def __init__(self, settings: FileSettings) -> None:
         self.name = settings.name
         self._path = Path(settings.path)
+        self.place = str(self._path)
+        self.problem = ""
         self._pending: list[bytes] = []
-        self._descriptor: int | None = self._open()
+        self._whole: int | None = None  # the file's size before a write that is not undone yet
+        self._descriptor: int | None = self._start()
 
     def write(self, records: Sequence[OutputRecord]) -> None:
         """Accept records; nothing touches the disk before `flush`."""
@@ -70,39 +76,64 @@ class FileSink:
         """Append and fsync what was accepted; False where the disk refused, and the file is as it was before."""
         if not self._pending:
             return True
-        descriptor = self._reopened()
-        before = os.fstat(descriptor).st_size
+        try:
+            self._append(self._reopened())
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            return False
+        self.problem = ""
+        self._pending.clear()
+        return True
+
+    def _append(self, descriptor: int) -> None:
+        """Write and fsync all that is pending, or leave the file as it is."""
+        if self._whole is not None:
+            os.ftruncate(descriptor, self._whole)
+        self._whole = os.fstat(descriptor).st_size
         try:
             _write_all(descriptor, b"".join(self._pending))
             os.fsync(descriptor)
         except OSError:
-            # Half a batch in the file would be there twice after the next try, and half a line for ever.
-            os.ftruncate(descriptor, before)
-            return False
-        self._pending.clear()
-        return True
+            # Half a batch in the file would be there twice after the next try, and half a line for ever. A disk that
+            # refuses this as well is asked again before the next write.
+            os.ftruncate(descriptor, self._whole)
+            self._whole = None
+            raise
+        self._whole = None
 
     def close(self, timeout: float) -> None:
-        """Flush and close."""
+        """Flush and close; safe to call twice. What the disk did not take is logged."""
         if self._descriptor is None:
             return
         try:
-            self.flush(timeout)
+            if not self.flush(timeout):
+                logger.error(
+                    "sink %s (%s) closes with %d records that the disk did not take: %s",
+                    self.name, self.place, len(self._pending), self.problem,
+                )  # fmt: skip
         finally:
-            os.close(self._descriptor)
+            if self._descriptor is not None:
+                os.close(self._descriptor)
             self._descriptor = None
 
-    def _open(self) -> int:
+    def _start(self) -> int:
         try:
-            fresh = not self._path.exists()
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
-            if fresh:
-                _sync_folder(self._path.parent)
-            _mend_last_line(descriptor)
+            return self._open()
         except OSError as error:
             raise StopError(
                 f"cannot append to {self._path}: {error.strerror}", hint="the folder must exist and be writable"
             ) from error
+
+    def _open(self) -> int:
+        fresh = not self._path.exists()
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+        try:
+            if fresh:
+                _sync_folder(self._path.parent)
+            _mend_last_line(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
 
     def _reopened(self) -> int:
@@ -114,9 +145,10 @@ class FileSink:
         except FileNotFoundError:
             moved = True
         if moved:
+            # The old one stays open until there is a new one: a disk that has no room for it now may have it later.
+            fresh = self._open()
             os.close(self._descriptor)
-            self._descriptor = None
-            self._descriptor = self._open()
+            self._descriptor, self._whole = fresh, None
         return self._descriptor
 
 

@@ -92,6 +92,8 @@ class KafkaSink:
 
     def __init__(self, settings: KafkaSinkSettings, now: Callable[[], float]) -> None:
         self.name = settings.name
+        self.place = f"topic {settings.topic}"
+        self.problem = ""
         self._settings = settings
         self._now = now
         self._producer: Client = None
@@ -126,6 +128,7 @@ class KafkaSink:
             if self._hopeless is not None:
                 raise self._hopeless
             if not self._waiting and not self._sent:
+                self.problem = ""
                 return True
             if self._now() >= deadline:
                 return False
@@ -173,6 +176,7 @@ class KafkaSink:
 
     def _refused(self, topic: str, error: Exception) -> None:
         """Judge a send that failed at once: for want of metadata, or for good."""
+        self.problem = str(error) if isinstance(error, RetryableError) else f"{type(error).__name__}: {error}"
         if isinstance(error, SPOILT):
             self._renew(error)
         elif not isinstance(error, (errors.RetriableError, RetryableError)):
@@ -221,7 +225,8 @@ class KafkaSink:
         """Say what failed; note it when trying again cannot help."""
         topic = record.topic or self._settings.topic
         if isinstance(error, (*SPOILT, errors.RetriableError)):
-            logger.warning("sink %s: %s is sent again: %s: %s", self.name, topic, type(error).__name__, error)
+            self.problem = f"{type(error).__name__}: {error}"
+            logger.debug("sink %s: %s is sent again: %s", self.name, topic, self.problem)
         elif self._hopeless is None:
             self._hopeless = client.translate(error, f"sink {self.name}, topic {topic}")
 

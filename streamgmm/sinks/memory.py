@@ -39,6 +39,8 @@ class MemorySink:
 
     def __init__(self, name: str = "memory") -> None:
         self.name = name
+        self.place = "memory"
+        self.problem = ""
         self.records: list[OutputRecord] = []
         self.pending: list[OutputRecord] = []
         self.flushes: list[int] = []

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from streamgmm.telemetry.health import Health, Vitals, judge
+from streamgmm.telemetry.log import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +50,7 @@ class Board:
     config
         The configuration with its secrets already redacted.
     sinks
-        Their names.
+        Their names, and where their records go.
     stuck
         The parts past their deadline at this moment.
     clock
@@ -61,7 +62,7 @@ class Board:
         *,
         version: str,
         config: Mapping[str, Json],
-        sinks: Sequence[str],
+        sinks: Mapping[str, str],
         stuck: Callable[[], Sequence[Stuck]] = tuple,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -70,10 +71,10 @@ class Board:
         self._stuck = stuck
         self._clock = clock
         self._started = clock()
-        nothing = {"records": 0, "errors": 0, "last_error": None}
+        nothing = {"records": 0, "errors": 0, "last_error": None, "stuck_since": None}
         self._picture = _Picture(
             rows=dict.fromkeys(("scored", "unscored", "rejected", "replayed", "anomalies"), 0),
-            sinks={name: dict(nothing) for name in sinks},
+            sinks={name: {"to": place, **nothing} for name, place in sinks.items()},
         )
 
     def observe(self, report: Report) -> None:
@@ -116,7 +117,7 @@ class Board:
     def health(self) -> Health:
         """Return where the daemon stands now."""
         p = self._picture
-        return judge(Vitals(self._stuck(), p.warm, p.joined, p.stopping))
+        return judge(Vitals(self._stuck(), p.warm, p.joined, p.stopping, _troubles(p)))
 
     def status(self) -> dict[str, Json]:
         """Return /status: plain values, times as seconds since the epoch; `format` grows with any change of meaning."""
@@ -160,8 +161,20 @@ def _sinks(before: Mapping[str, Mapping[str, Json]], report: Report, now: float)
         if name in sinks:
             sinks[name]["records"] += n
     for event in report.events:
-        if event.kind == "sink_error" and event.labels.get("sink") in sinks:
-            sink = sinks[event.labels["sink"]]
+        sink = sinks.get(event.labels.get("sink", ""))
+        if sink is not None and event.kind == "sink_error":
             sink["errors"] += 1
             sink["last_error"] = _event(event, now)
+            sink["stuck_since"] = now
+        elif sink is not None and event.kind == "sink_recovered":
+            sink["stuck_since"] = None
     return sinks
+
+
+def _troubles(picture: _Picture) -> tuple[str, ...]:
+    """Return what the outside world keeps from us, in sentences: a restart would not help."""
+    return tuple(
+        f"sink {name} ({sink['to']}) has not taken its records since {moment(sink['stuck_since'])}"
+        for name, sink in (picture.sinks or {}).items()
+        if sink["stuck_since"] is not None
+    )

@@ -134,7 +134,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "consumer_lag_records",
         "gauge",
-        "Records still to read, from cached high watermarks.",
+        "Records that wait: still to read, or read and not taken by every sink.",
         (_TOPIC, _PARTITION),
     ),
     Metric(
@@ -196,9 +196,10 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "sink_errors_total",
         "counter",
-        "Flushes that did not get there; timeout = not within its time, and tried again.",
-        (_SINK, Label("reason", ("timeout", OTHER))),
+        "Times that a sink did not take its records for ten seconds or longer; they are kept and tried again.",
+        (_SINK, Label("reason", ("timeout", "refused", OTHER))),
     ),
+    Metric("sink_stuck", "gauge", "1 while a sink does not take its records, and the source is paused.", (_SINK,)),
     Metric("config_last_reload_successful", "gauge", "1 if the configuration last read is the one that runs."),
     Metric("kernel_signatures", "gauge", "Compiled kernel signatures; constant once ready."),
     Metric(

@@ -4,8 +4,8 @@ Live: no part is past its deadline. Not live means that a restart would help, an
 
 Ready: live, the kernels are compiled, and the group has given us our share once (which may be no partition at all: a
 standby is ready). Warming up is ready, for rows already pass as `unscored` and a rollout must not wait hours for a
-slow stream. A broker that is away for a while changes nothing: leaving a load balancer or stopping a rollout would
-not bring it back, and lag and the supervisor see it. Stopping is not ready.
+slow stream. Brokers that do not answer and a sink that takes nothing are not ready, but live: a restart would not help.
+Stopping is not ready.
 """
 
 from __future__ import annotations
@@ -33,12 +33,15 @@ class Vitals:
         The group has given an assignment at least once.
     stopping
         The orderly stop has begun.
+    troubles
+        What the outside world keeps from us, in sentences.
     """
 
     stuck: Sequence[Stuck]
     warm: bool
     joined: bool
     stopping: bool
+    troubles: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,5 +61,5 @@ def judge(vitals: Vitals) -> Health:
         (not vitals.joined, "no assignment from the consumer group yet"),
         (vitals.stopping, "stopping"),
     )
-    reasons = stuck + tuple(reason for holds, reason in waiting if holds)
+    reasons = stuck + tuple(vitals.troubles) + tuple(reason for holds, reason in waiting if holds)
     return Health(live=not stuck, ready=not reasons, reasons=reasons)

@@ -20,6 +20,11 @@ _log = logging.getLogger("streamgmm.events")
 REPEATS = 5  # of one kind of line within REPEAT_SECONDS; what is more is counted and told later
 REPEAT_SECONDS = 60.0
 KINDS = 256  # kinds of line that are remembered
+# event kind → the sentence that is logged; any other is logged by its name
+SENTENCES = {
+    "sink_error": "a sink does not take its records; they are kept, and the source is paused",
+    "sink_recovered": "a sink takes its records again",
+}
 
 # event kind, outcome (where it has one) → level; a kind or an outcome that is not here is worth INFO
 LEVELS = {
@@ -72,7 +77,8 @@ def log_events(events: Iterable[Event]) -> None:
     """Write one line per event, as loud as its outcome deserves."""
     for event in events:
         level = LEVELS.get((event.kind, event.labels.get("outcome")), logging.INFO)
-        _log.log(level, event.kind.replace("_", " "), extra={"fields": {**event.labels, **event.fields}})
+        sentence = SENTENCES.get(event.kind, event.kind.replace("_", " "))
+        _log.log(level, sentence, extra={"fields": {**event.labels, **event.fields}})
 
 
 class RepeatFilter(logging.Filter):
@@ -129,6 +135,11 @@ class JsonFormatter(logging.Formatter):
         if trouble:
             line["traceback"] = "\n".join(trouble)
         return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def moment(seconds: float) -> str:
+    """Return a time of day (seconds since the epoch) as words have it, to the second and in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _moment(record: logging.LogRecord) -> str:

@@ -154,6 +154,8 @@ class Metrics:
             self._series.add(name, 1.0, *(event.labels.get(label, "") for label in labels))
         if event.kind == "snapshot" and event.labels.get("outcome") == "ok":
             self._series.set("snapshot_last_success_timestamp_seconds", self._clock())
+        if event.kind in ("sink_error", "sink_recovered"):
+            self._series.set("sink_stuck", float(event.kind == "sink_error"), event.labels.get("sink", ""))
         if event.kind == "not_learnt":
             self._series.add("records_not_learnt_total", float(event.fields["records"]))
         if event.kind == "position_moved":

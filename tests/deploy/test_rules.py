@@ -148,7 +148,7 @@ def test_prometheus_finds_no_fault_in_the_exposition(tool):
     from streamgmm.telemetry.build import build
 
     telemetry, served = build(
-        config={}, target_rate=0.01, topics=["t"], sinks=["s"], members=["single"], fields=["x"], stuck=list
+        config={}, target_rate=0.01, topics=["t"], sinks={"s": "topic s"}, members=["single"], fields=["x"], stuck=list
     )
     telemetry.observe(Report(scored=1))
     tool("promtool", "check", "metrics", input=served["/metrics"]("").body.decode())

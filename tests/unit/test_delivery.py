@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from streamgmm.delivery import Delivery, Outlet
+from streamgmm.delivery import FLUSH_SLICE, Delivery, Outlet
 from streamgmm.errors import StopError, UndeliveredError
 from streamgmm.records import OutputRecord, TopicPartition
 from streamgmm.sinks.memory import MemorySink
@@ -47,7 +47,9 @@ class Group:
 def delivery(group, sinks, interval=0.0, **options):
     clock = itertools.count()
     outlets = [Outlet(s, "anomalies") for s in sinks]
-    return Delivery(group, outlets, commit_interval=interval, now=lambda: float(next(clock)), **options)
+    return Delivery(
+        group, outlets, commit_interval=interval, now=lambda: float(next(clock)), sleep=lambda _: None, **options
+    )
 
 
 def test_a_commit_follows_the_flush_of_every_sink():
@@ -62,12 +64,66 @@ def test_a_stuck_sink_pauses_the_source_and_keeps_it_polled():
     sink = MemorySink("slow")
     sink.hold()
     group = Group([sink])
-    d = delivery(group, [sink])
+    d = delivery(group, [sink], stuck_after=2.0)
     d.complete({"anomalies": [RECORD]}, {TP: 5})
     assert [w for w in group.seen if isinstance(w, str)] == ["pause", "resume"]
     assert group.polls == 3
     assert group.commits() == [{TP: 5}]
-    assert {e.kind for e in d.events()} == {"sink_error", "commit"}
+    assert [e.kind for e in d.events()] == ["sink_error", "sink_recovered", "commit"]
+
+
+def test_a_failure_is_told_once_with_its_place_and_its_cause_and_so_is_its_end():
+    """However often it is tried: a counter of tries would tell one long failure from many short ones no more."""
+    sink = MemorySink("slow")
+    sink.hold()
+    sink.place, sink.problem = "topic pages", "disk full"
+    group, told = Group(), []
+    d = delivery(group, [sink], stuck_after=50.0)
+
+    def wait():
+        told.extend(d.events())
+        if group.polls == 500:
+            sink.release()
+
+    d.on_wait = wait
+    d.complete({"anomalies": [RECORD]}, {TP: 5})
+    failed, recovered = *told, *(e for e in d.events() if e.kind != "commit")
+    assert (failed.kind, failed.labels) == ("sink_error", {"sink": "slow", "reason": "refused"})
+    assert failed.fields == {"to": "topic pages", "problem": "disk full"}
+    assert (recovered.kind, recovered.labels) == ("sink_recovered", {"sink": "slow"})
+    assert recovered.fields["seconds"] > 50.0
+
+
+def test_a_sink_that_is_only_slow_is_no_failure():
+    sink = MemorySink("slow")
+    sink.fail_flushes(3)
+    d = delivery(Group(), [sink], stuck_after=1e9)
+    d.complete({"anomalies": [RECORD]}, {TP: 5})
+    assert {e.kind for e in d.events()} == {"commit"}
+
+
+def test_a_sink_that_refuses_at_once_is_not_asked_without_end():
+    """The time that a flush did not take is slept: without it, a full disk is a busy loop."""
+    sink, slept, clock = MemorySink("full"), [], [0.0]
+    sink.fail_flushes(7)
+
+    def sleep(seconds):
+        slept.append(seconds)
+        clock[0] += seconds
+
+    d = Delivery(Group(), [Outlet(sink, "anomalies")], commit_interval=1e9, now=lambda: clock[0], sleep=sleep)
+    d.complete({"anomalies": [RECORD]}, {TP: 5})
+    assert slept == [FLUSH_SLICE] * 7
+
+
+def test_what_no_sink_has_taken_is_behind():
+    sink = MemorySink("one")
+    d = delivery(Group([sink]), [sink], interval=1e9, max_latency=1e9)
+    d.assigned({TP: 3})
+    d.complete({"anomalies": [RECORD]}, {TP: 10, TopicPartition("t", 1): 4})
+    assert d.behind() == {TP: 7}
+    d.flush()
+    assert d.behind() == {}
 
 
 def test_giving_up_commits_nothing():

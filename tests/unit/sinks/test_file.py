@@ -132,6 +132,61 @@ def test_a_full_disk_leaves_whole_lines_and_the_next_flush_writes_them_once(path
     assert path.read_text() == '{"id": 1}\n{"id": 2}\n'
 
 
+def test_a_disk_that_refuses_to_undo_a_write_is_asked_again_before_the_next(path, monkeypatch):
+    sink = open_sink(path)
+    sink.write([ONE])
+    real = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        real(descriptor, data[:4])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def no_truncation(*_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(file.os, "write", half)
+        broken.setattr(file.os, "ftruncate", no_truncation)
+        assert not sink.flush(1)
+        assert not sink.flush(1)
+    assert sink.problem == "Input/output error"
+    assert sink.flush(1)
+    assert sink.problem == ""
+    sink.close(1)
+    assert path.read_text() == '{"id": 1}\n'
+
+
+def test_a_rotation_that_finds_no_room_for_the_new_file_is_tried_again(path, monkeypatch):
+    sink = open_sink(path)
+    sink.write([ONE])
+    sink.flush(1)
+    rotated = path.rename(path.with_suffix(".1"))
+    sink.write([TWO])
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(file.os, "open", full)
+        assert not sink.flush(1)
+    assert sink.problem == "No space left on device"
+    assert sink.flush(1)
+    sink.close(1)
+    assert (rotated.read_text(), path.read_text()) == ('{"id": 1}\n', '{"id": 2}\n')
+
+
+def test_what_the_disk_did_not_take_is_said_at_the_close(path, monkeypatch, caplog):
+    sink = open_sink(path)
+    sink.write([ONE])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(file.os, "fsync", full)
+    sink.close(1)
+    assert "closes with 1 records that the disk did not take: No space left on device" in caplog.text
+
+
 def test_short_writes_are_continued(path, monkeypatch):
     real = os.write
     monkeypatch.setattr(file.os, "write", lambda descriptor, data: real(descriptor, data[:3]))

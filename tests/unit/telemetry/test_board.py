@@ -13,7 +13,8 @@ ENGINE = EngineStatus(Version(2, 5), "serving", 10, 0, float("nan"), 0.01, 1.0, 
 
 @pytest.fixture
 def board():
-    return Board(version="1.2.3", config={"source": {"topic": "vectors"}}, sinks=["anomalies"], clock=lambda: 7.0)
+    sinks = {"anomalies": "topic pages"}
+    return Board(version="1.2.3", config={"source": {"topic": "vectors"}}, sinks=sinks, clock=lambda: 7.0)
 
 
 def test_status_is_json_with_a_format_number(board):
@@ -60,6 +61,20 @@ def test_sinks_count_records_and_keep_their_last_error(board):
     assert list(board.status()["sinks"]) == ["anomalies"]
 
 
+def test_a_stuck_sink_is_not_ready_and_named_with_its_place_until_it_recovers(board):
+    board.warm()
+    board.observe(Report(assigned=(P0,)))
+    board.observe(Report(events=(Event("sink_error", {"sink": "anomalies", "reason": "timeout"}),)))
+    health = board.health()
+    assert (health.live, health.ready) == (True, False)
+    assert health.reasons == ("sink anomalies (topic pages) has not taken its records since 1970-01-01T00:00:07Z",)
+    board.observe(Report())
+    assert not board.health().ready
+    board.observe(Report(events=(Event("sink_recovered", {"sink": "anomalies"}),)))
+    assert board.health().ready
+    assert board.status()["sinks"]["anomalies"]["to"] == "topic pages"
+
+
 def test_a_published_picture_never_changes(board):
     board.observe(Report(sink_records={"anomalies": 5}))
     before = board.status()
@@ -89,7 +104,7 @@ def test_a_standby_without_a_partition_is_ready(board):
 
 def test_what_is_stuck_is_asked_for_at_the_moment():
     stuck = []
-    board = Board(version="1", config={}, sinks=[], stuck=lambda: stuck)
+    board = Board(version="1", config={}, sinks={}, stuck=lambda: stuck)
     assert board.health().live
     stuck.append(Stuck("poll", 130.0, "x"))
     assert not board.health().live

@@ -24,7 +24,7 @@ class Site:
             config={"a": 1},
             target_rate=0.01,
             topics=["t"],
-            sinks=["s"],
+            sinks={"s": "topic s"},
             members=["single"],
             fields=["x"],
             stuck=lambda: self.stuck,

@@ -151,6 +151,10 @@ def test_events_are_counted_under_their_labels(scrape):
     assert scrape.value("consumer_rebalances_total", event="lost") == 1
     assert scrape.value("offset_commits_total", outcome="refused") == 1
     assert scrape.value("sink_errors_total", sink="anomalies", reason="timeout") == 1
+    assert scrape.value("sink_stuck", sink="anomalies") == 1
+    assert scrape.value("sink_stuck", sink="dead-letters") == 0
+    scrape.metrics.observe(Report(events=(Event("sink_recovered", {"sink": "anomalies"}),)))
+    assert scrape.value("sink_stuck", sink="anomalies") == 0
     assert scrape.value("snapshot_last_success_timestamp_seconds") == scrape.now
     assert scrape.value("records_not_learnt_total") == 12
 
