@@ -30,6 +30,7 @@ Kind: TypeAlias = Literal[
 LABEL = "y"
 # What pandas calls an index that has no name, and a header without one.
 _INDEX = re.compile(r"|Unnamed: \d+(_level_\d+)?(\.\d+)?|__index_level_\d+__")
+_TIMELY = re.compile(r"time|date|epoch|^ts$|^index$", re.IGNORECASE)
 _EPOCH = np.datetime64(0, "us")
 
 
@@ -86,7 +87,9 @@ def plan(
     """
     chosen = None if asked is None else tuple(_found(path, one, kinds) for one in asked.fields)
     taken = set() if chosen is None else {one.path for one in chosen}
-    time = _time(kinds, None if asked is None else asked.timestamp, taken)
+    declared = None if asked is None else asked.timestamp
+    is_there = declared is not None and _has(kinds, declared.path)
+    time = declared if is_there else _time({name: kinds[name] for name in kinds if name not in taken}, index)
     others = [name for name in kinds if name not in taken and (time is None or name != time.path)]
     label = Field(LABEL, LABEL) if LABEL in others and kinds[LABEL] in {"numbers", "true or false"} else None
     others = [name for name in others if label is None or name != LABEL]
@@ -202,26 +205,37 @@ def _has(kinds: Mapping[str, Kind], path: str) -> bool:
     return path in kinds or kinds.get(path.partition(".")[0]) == "nested values"
 
 
-def _time(kinds: Mapping[str, Kind], declared: Timestamp | None, taken: set[str]) -> Timestamp | None:
-    """Return where the event time stands: where it is declared, in `t` or `timestamp`, or in the only such column."""
-    if declared is not None and _has(kinds, declared.path):
-        return declared
-    free = {name: what for name, what in kinds.items() if name not in taken}
+def _time(free: Mapping[str, Kind], index: Collection[str]) -> Timestamp | None:
+    """Return where the event time stands: in `t` or `timestamp`, or in the only index or column of points in time."""
     named = [name for name in ("t", "timestamp") if free.get(name) in {"numbers", "points in time"}]
     timely = [name for name, what in free.items() if what == "points in time"]
-    if not named and len(timely) != 1:
+    indexes = [name for name in timely if _is_index(name, index)]
+    only = next((names for names in (indexes, timely) if len(names) == 1), [])
+    if not named and not only:
         return None
-    name = (named or timely)[0]
+    name = (named or only)[0]
     return Timestamp(name, "s" if free[name] == "numbers" else "iso")
+
+
+def _is_index(name: str, index: Collection[str]) -> bool:
+    return name in index or _INDEX.fullmatch(name) is not None
 
 
 def _why_not(name: str, what: Kind, index: Collection[str]) -> str | None:
     """Return why a column is no field, or None where it is one."""
     if what == "points in time":
         return "points in time; codec.timestamp names the event time"
-    if name in index or _INDEX.fullmatch(name):
+    if _is_index(name, index):
         return "an index of the rows"
     return None if what == "numbers" else what
+
+
+def is_epoch(name: str, values: Floats) -> bool:
+    """Return whether numbers (n,) are points in time by name and size: 2001 to 2100 in s, ms, us or ns since 1970."""
+    if not _TIMELY.search(name) or not np.isfinite(values).any():
+        return False
+    least, most = np.nanmin(values), np.nanmax(values)
+    return any(1e9 * unit <= least <= most < 4.1e9 * unit for unit in (1.0, 1e3, 1e6, 1e9))
 
 
 def is_time(text: str) -> bool:

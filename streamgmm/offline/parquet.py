@@ -64,6 +64,8 @@ def _array(pyarrow: ModuleType, column: Any) -> NDArray[Any]:  # noqa: ANN401 - 
     if known.is_timestamp(kind) or known.is_date(kind):
         moments = column.cast(pyarrow.timestamp("us", getattr(kind, "tz", None)), safe=False).cast(pyarrow.int64())
         return np.asarray(moments.fill_null(_NAT).to_numpy(), dtype=np.int64).view("datetime64[us]")
+    if known.is_duration(kind):
+        return np.asarray(column.to_numpy())
     if known.is_boolean(kind) and not column.null_count:
         return np.asarray(column.to_numpy(), dtype=np.bool_)
     if any(of(kind) for of in (known.is_integer, known.is_floating, known.is_decimal, known.is_boolean)):

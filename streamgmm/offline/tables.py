@@ -134,10 +134,10 @@ def _table(
     """Return the table of what was read: `X` holds the plan's fields, and the label behind them if there is one."""
     names, left_out = plan.names, dict(plan.left_out)
     kept = list(range(len(names)))
-    if is_guess and len(X) >= COUNTER_ROWS:
-        counters = {j for j in kept if (np.diff(X[:, j]) == 1.0).all()}
-        left_out |= {names[j]: "counts the rows" for j in sorted(counters)}
-        kept = [j for j in kept if j not in counters]
+    if is_guess:
+        strange = {j: reason for j in kept if (reason := _no_reading(names[j], X[:, j])) is not None}
+        left_out |= {names[j]: reason for j, reason in strange.items()}
+        kept = [j for j in kept if j not in strange]
     if not kept:
         raise columns.nothing(path, left_out)
     y = None
@@ -151,6 +151,13 @@ def _table(
     _finite(X, fields, place)
     time = None if plan.timestamp is None else plan.timestamp.path
     return Table(X, fields, t, y, _notes(fields, time, None if y is None else plan.label, left_out))
+
+
+def _no_reading(name: str, values: Floats) -> str | None:
+    """Return why a column of numbers is none to learn from, though nobody says so; None where it may be one."""
+    if len(values) >= COUNTER_ROWS and (np.diff(values) == 1.0).all():
+        return "counts the rows"
+    return "points in time as numbers; codec.timestamp names the event time" if columns.is_epoch(name, values) else None
 
 
 def _finite(X: Floats, fields: tuple[str, ...], place: Callable[[int], str]) -> None:

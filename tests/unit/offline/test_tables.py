@@ -185,6 +185,25 @@ def test_typed_times_are_never_numbers(tmp_path):
         tables.read(tmp_path / "in.npz", asked("a", "first"))
 
 
+def test_an_index_of_times_goes_before_other_columns_of_times(tmp_path):
+    rows = [(f"{m}:00", f"{m}:30", a) for m, a in zip(MOMENTS, A, strict=True)]
+    for header in (",sent,a", "Unnamed: 0,sent,a"):
+        table = tables.read(csv(tmp_path, lines(header, rows)))
+        assert (table.fields, table.t[0]) == (("a",), FIRST)
+    assert tables.read(csv(tmp_path, lines("got,sent,a", rows))).t is None
+
+
+@pytest.mark.parametrize("unit", [1, 1e3, 1e6, 1e9])
+def test_times_as_numbers_are_left_out_where_the_name_says_so(tmp_path, unit):
+    rows = [(int((FIRST + 60 * i) * unit), a) for i, a in enumerate(A)]
+    table = tables.read(csv(tmp_path, lines("event_time,a", rows)))
+    assert table.fields == ("a",)
+    assert "event_time (points in time as numbers" in table.notes[1]
+    assert tables.read(csv(tmp_path, lines("bytes,a", rows))).fields == ("bytes", "a")
+    assert tables.read(csv(tmp_path, lines("response_time,a", enumerate(A[::-1])))).fields == ("a",)
+    assert tables.read(csv(tmp_path, lines("response_time,a", zip(B, A, strict=True)))).fields == ("response_time", "a")
+
+
 @pytest.mark.parametrize("name", ["t", "timestamp"])
 def test_times_in_another_unit_are_refused_with_the_remedy(tmp_path, name):
     parquet.write_table(pa.table({"a": [1.0], name: [1704067200000]}), tmp_path / "in.parquet")
