@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from streamgmm.engine.drive import drive
 from streamgmm.ledger import Ledger, Part
+from streamgmm.order import Order
 from streamgmm.paging import Paging
 from streamgmm.records import Event, Report
 from streamgmm.reporting import report_part
@@ -94,6 +95,7 @@ class Loop:
     spending: Callable[[], AbstractContextManager[object]] = nullcontext
     pages: Paging = field(default_factory=Paging)
     ledger: Ledger = field(default_factory=Ledger)
+    order: Order = field(default_factory=Order)
     _stages: dict[str, float] = field(default_factory=dict)
     _events: list[Event] = field(default_factory=list)
     _saved_at: float = 0.0
@@ -158,9 +160,12 @@ class Loop:
         return saved
 
     def _take(self, batch: RecordBatch) -> None:
-        muted = self.ledger.muted(batch)
         with self._stage("decode"):
-            fields = self.ledger.without_rows_done(batch, self.codec.decode(batch))
+            batch, fields, back = self.order.arrange(batch, self.codec.decode(batch), self.clock())
+            fields = self.ledger.without_rows_done(batch, fields)
+        if back:
+            self.source.give_back(back)
+        muted = self.ledger.muted(batch)
         before = self.features.state()
         with self._stage("features"):
             columns = self.features.apply(fields.X, fields.event_time, batch.key.take(fields.record))
@@ -204,6 +209,7 @@ class Loop:
         self.engine.settle(durable=durable)
 
     def _rebalanced(self, change: Rebalance) -> None:
+        self.order.forget(change.partitions)
         if change.event == "assigned":
             starts = self.source.starts()
             self.ledger.assigned(starts, change.partitions)
@@ -229,6 +235,7 @@ class Loop:
                 lag=self._lag(),
                 waiting=self.source.waiting(),
                 assigned=tuple(self.ledger.covered),
+                ahead=self.order.ahead,
                 next_offsets={tp: p.offset for tp, p in self.ledger.covered.items()},
                 engine=self.engine.status(),
             )

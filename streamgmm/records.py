@@ -5,7 +5,7 @@ RecordBatch (bytes) → FeatureBatch (fields) → ScoredBatch (what the engine s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -125,6 +125,8 @@ class RecordBatch:
     next_offsets
         Per partition, what may be committed once everything here is flushed. It can run ahead of the last offset + 1
         (transaction markers, compacted gaps).
+    more
+        Partitions of which more is known to be there: what is later than their last record here may be put off.
     """
 
     partitions: tuple[TopicPartition, ...]
@@ -135,6 +137,7 @@ class RecordBatch:
     key: ByteColumn
     headers: Sequence[Headers]
     next_offsets: Mapping[TopicPartition, int]
+    more: Collection[TopicPartition] = ()
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -444,7 +447,8 @@ class Report:
     """What one turn of the loop did; handed to observers, which may not touch anything else.
 
     Rows: `scored` + sum(`unscored`) + sum(`rejected`) is all there was. Rows replayed after a restart to catch up with
-    the committed offsets are in `replayed` and nowhere else, for they were counted before.
+    the committed offsets are in `replayed` and nowhere else, for they were counted before. Partitions `ahead` stand
+    still because their next rows are later than those of others.
     """
 
     consumed: Mapping[str, int] = field(default_factory=dict)
@@ -463,6 +467,7 @@ class Report:
     stage_seconds: Mapping[str, float] = field(default_factory=dict)
     lag: Mapping[TopicPartition, int] = field(default_factory=dict)
     assigned: tuple[TopicPartition, ...] = ()
+    ahead: frozenset[TopicPartition] = frozenset()
     next_offsets: Mapping[TopicPartition, int] = field(default_factory=dict)
     sink_records: Mapping[str, int] = field(default_factory=dict)
     waiting: Mapping[TopicPartition, str] = field(default_factory=dict)

@@ -134,8 +134,8 @@ class Supervisor:
         for tp in report.assigned:
             offset, lag = report.next_offsets.get(tp, -1), report.lag.get(tp, 0)
             before = self._waiting.get(tp)
-            # A restart would not help a partition that the brokers do not hand over.
-            held = paused or tp in report.waiting
+            # A restart would not help a partition that brokers do not hand over, nor one that waits for earlier rows.
+            held = paused or tp in report.waiting or tp in report.ahead
             same = before is not None and before.next_offset == offset and lag > 0 and not held
             waiting[tp] = _Waiting(offset, lag, before.seconds + gap if before is not None and same else 0.0)
         self._waiting = waiting

@@ -114,7 +114,7 @@ def compiled(data):
     ends, bases = table[:, columns.END].tolist(), table[:, columns.BASE].tolist()
     table[:, columns.FROM] = -(2**63)
     out = np.empty((columns.OUTPUTS, len(data) // columns.SMALLEST_RECORD + 1), dtype=np.int64)
-    found, done, status = columns.parse_records(data, table, len(data), 1 << 40, out)
+    found, done, status, _ = columns.parse_records(data, table, len(data), 1 << 40, out)
     out = out[:, :found]
     whole = int((out[columns.HEADERS] <= (ends[done - 1] if done else -1)).sum())
     key = ByteColumn(data, out[columns.KEY], out[columns.KEY_LENGTH])

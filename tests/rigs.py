@@ -99,6 +99,7 @@ class Rig:
         *,
         settings=SETTINGS,
         codec="float64",
+        timestamp=None,
         runner=None,
         sinks=("anomalies",),
         feeds=(),
@@ -112,7 +113,9 @@ class Rig:
     ) -> None:
         self.log, self.sink, self.letters = log, MemorySink("anomalies"), MemorySink("letters")
         self.scores, self.times_scored, self.snapshots, self.reports, self.saves = {}, {}, [], [], True
-        self.codec = registry.member("codecs", codec).build(CodecSettings(tuple(Field(n, n) for n in NAMES)))
+        self.codec = registry.member("codecs", codec).build(
+            CodecSettings(tuple(Field(n, n) for n in NAMES), timestamp=timestamp)
+        )
         features = Pipeline.build(FEATURES, NAMES).with_history(history, half_life=20)
         self.identity = Identity(NAMES, COLUMNS, codec, [*FEATURES, features.history] if history else FEATURES)
         self.source = build(MemorySettings(log, block_sizes))
@@ -145,7 +148,7 @@ class Rig:
             render=self._render,
             observe=self.reports.append,
             now=time.monotonic,
-            clock=lambda: 0.0,
+            clock=lambda: 1.8e9,
             save_state=None if dry_run else self._save,
             save_interval=save_interval,
             pages=self.pages,

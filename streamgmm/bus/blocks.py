@@ -17,6 +17,7 @@ from streamgmm.bus import record_kernels as columns
 from streamgmm.bus.damage import DamagedBatchError
 from streamgmm.bus.decompression import CODECS
 from streamgmm.bus.headers import HeaderColumn
+from streamgmm.order import Shares
 from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
 
 if TYPE_CHECKING:
@@ -59,6 +60,14 @@ class Part(NamedTuple):
     whole: bytes | None
 
 
+class Mark(NamedTuple):
+    """Where a block stood: its next batch, and the rows of its table from there on."""
+
+    block: Block
+    at: int
+    table: Ints
+
+
 class Block:
     """The batches of one partition that one fetch brought, and how far they were handed over.
 
@@ -75,6 +84,7 @@ class Block:
         self._at = 0
         self._compressed = bool((table[:, columns.ATTRIBUTES] & CODEC).any())
         self._bodies: dict[int, bytes] = {}  # decompressed, and not done yet
+        self._spans: dict[int, tuple[int, int]] = {}  # of the data, that they came out of
 
     def __len__(self) -> int:
         return len(self._table) - self._at
@@ -129,9 +139,13 @@ class Block:
         body = self._bodies.get(at)
         if body is None:
             row = self._table[at]
-            start, end, attributes = row[[columns.START, columns.END, columns.ATTRIBUTES]].tolist()
-            body = self._bodies[at] = self._decompress(self._data[start:end], attributes & CODEC)
-            row[columns.START], row[columns.END] = 0, len(body)
+            span = self._spans.get(at)
+            start, end = span or row[[columns.START, columns.END]].tolist()
+            kind = int(row[columns.ATTRIBUTES]) & CODEC
+            body = self._bodies[at] = self._decompress(self._data[start:end], kind)
+            if span is None:
+                self._spans[at] = start, end
+                row[columns.START], row[columns.END] = 0, len(body)
         return body
 
     def _decompress(self, data: bytes, kind: int) -> bytes:
@@ -155,9 +169,29 @@ class Block:
 
     def advance(self, n: int) -> None:
         """Leave `n` batches behind."""
-        for at in range(self._at, self._at + n):
-            self._bodies.pop(at, None)
         self._at += n
+
+    def mark(self, part: Part) -> Mark:
+        """Return how to go back to where a part begins."""
+        return Mark(self, self._at, part.table.copy())
+
+    def go_back(self, mark: Mark, offset: int) -> None:
+        """Hand over again what was handed over since a mark, from an offset on."""
+        self._at = mark.at
+        table = self._table[mark.at : mark.at + len(mark.table)]
+        table[:] = mark.table
+        table[:, columns.FROM] = np.maximum(table[:, columns.FROM], offset)
+        self._at += int(np.count_nonzero(table[:, columns.BASE] + table[:, columns.LAST] < offset))
+
+    def settle(self) -> int:
+        """Forget the bodies of batches that are done; return how many bytes the others have."""
+        for at in [at for at in self._bodies if at < self._at]:
+            del self._bodies[at]
+        return sum(map(len, self._bodies.values()))
+
+    def shrink(self) -> None:
+        """Forget all bodies: they are decompressed again when they are due."""
+        self._bodies.clear()
 
     def damage(self, cause: Exception) -> DamagedBatchError:
         """Return the error for the batch that comes next."""
@@ -176,13 +210,16 @@ def _rows(table: Ints) -> Ints:
 
 
 class BlockCarry:
-    """Blocks that were fetched but not handed over yet, in the order they came."""
+    """Blocks that were fetched but not handed over yet, by partition."""
 
     def __init__(self) -> None:
-        self._blocks: deque[Block] = deque()
+        self._blocks: dict[TopicPartition, deque[Block]] = {}
+        self._shares = Shares()
+        # What was taken last: where its blocks stood before, and its offsets.
+        self._taken: dict[TopicPartition, tuple[list[Mark], Ints]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._blocks)
+        return any(map(any, self._blocks.values()))
 
     def wanted(self, rows: int, size: int) -> int:  # noqa: ARG002 - a fetch is bounded by its own limits
         """Return how many blocks to ask for."""
@@ -190,10 +227,15 @@ class BlockCarry:
 
     def put(self, fetched: Mapping[Any, Sequence[Block]]) -> None:
         """Add what a poll returned."""
-        self._blocks.extend(block for blocks in fetched.values() for block in blocks if block)
+        for blocks in fetched.values():
+            for block in blocks:
+                if block:
+                    self._blocks.setdefault(block.partition, deque()).append(block)
 
     def take(self, rows: int, size: int) -> RecordBatch:
-        """Take up to `rows` records and `size` bytes; one record is taken even if it is larger.
+        """Take up to `rows` records and `size` bytes, a portion of each partition; one record is taken if it is larger.
+
+        What finds no room any more comes first the next time.
 
         Raises
         ------
@@ -202,26 +244,47 @@ class BlockCarry:
         kafka.errors.UnsupportedCodecError
             Its compression needs a library that is not there.
         """
-        parts = self._parts(rows, size)
-        if not parts:
-            return RecordBatch.empty()
-        data, table, shift = _joined(parts)
+        self._settle(size)
+        taken: dict[TopicPartition, _Portion] = {}
+        share, alone = size / rows, len(self._blocks) == 1
+        for tp, most in list(self._shares.portions(self._blocks, rows)):
+            if rows <= 0 or size <= 0:
+                break
+            try:
+                portion = self._portion(tp, min(most, rows), max(min(size, int(share * most)), 1), alone=alone)
+            except errors.KafkaError:
+                if not taken:
+                    raise
+                continue  # what came before it goes first; the next take finds the same batch again
+            if taken and portion.held > size:
+                self._undo(tp)
+                break
+            taken[tp] = portion
+            rows, size = rows - portion.out.shape[1], size - portion.held
+            self._shares.note(tp, portion.out.shape[1])
+            self._blocks[tp] = self._blocks.pop(tp)
+        return _batch({tp: portion for tp, portion in taken.items() if portion.out.shape[1]})
+
+    def _portion(self, tp: TopicPartition, rows: int, size: int, *, alone: bool) -> _Portion:
+        parts = self._parts(self._blocks[tp], rows, size)
+        marks = [part.block.mark(part) for part in parts]
+        data, table, shift = _joined(parts, whole=alone)
         # Room for one record at least, or a batch too short for the records it claims would never be found out.
         room = min(rows, max(int(_rows(table).sum()), 1))
         out = np.empty((columns.OUTPUTS, room), dtype=np.int64)
-        n, done, status = columns.parse_records(data, table, rows, size, out)
+        n, done, status, held = columns.parse_records(data, table, rows, size, out)
         table[:, : columns.END + 1] -= shift
         _advance(parts, table, done)
-        while self._blocks and not self._blocks[0]:
-            self._blocks.popleft()
         if status == columns.BROKEN and not n:
-            raise self._blocks[0].damage(errors.CorruptRecordError("a record is malformed"))
-        return _batch(data, out[:, :n], tuple(dict.fromkeys(part.block.partition for part in parts)))
+            raise next(filter(None, self._blocks[tp])).damage(errors.CorruptRecordError("a record is malformed"))
+        self._taken[tp] = marks, out[columns.OUT_OFFSET, :n]
+        return _Portion(data, out[:, :n], held)
 
-    def _parts(self, rows: int, size: int) -> list[Part]:
+    @staticmethod
+    def _parts(blocks: Iterable[Block], rows: int, size: int) -> list[Part]:
         parts: list[Part] = []
         try:
-            for block in self._blocks:
+            for block in filter(None, blocks):
                 part = block.part(rows, size)
                 parts.append(part)
                 rows, size = rows - int(_rows(part.table).sum()), size - int(_sizes(part.table).sum())
@@ -233,32 +296,62 @@ class BlockCarry:
                 raise
         return parts
 
+    def _settle(self, size: int) -> None:
+        """Forget what is done, and what is decompressed where that is more than `size` bytes."""
+        self._taken = {}
+        blocks = {tp: deque(filter(None, mine)) for tp, mine in self._blocks.items()}
+        self._blocks = {tp: mine for tp, mine in blocks.items() if mine}
+        left = [block for mine in self._blocks.values() for block in mine]
+        if sum(block.settle() for block in left) > size:
+            for block in left:
+                block.shrink()
+
+    def give_back(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Take back, from these offsets on, what was taken last."""
+        for tp, offset in offsets.items():
+            handed = self._undo(tp, offset)
+            self._shares.returned(tp, int(np.count_nonzero(handed >= offset)))
+
+    def _undo(self, tp: TopicPartition, offset: int = 0) -> Ints:
+        """Take back what a partition gave, from an offset on; return all offsets that it gave."""
+        marks, handed = self._taken.pop(tp)
+        for mark in marks:
+            mark.block.go_back(mark, offset)
+        return handed
+
     def first_offsets(self) -> dict[TopicPartition, int]:
         """Return, per partition, the first offset that is still carried."""
-        first: dict[TopicPartition, int] = {}
-        for block in self._blocks:
-            first.setdefault(block.partition, block.position)
-        return first
+        return {tp: next(filter(None, blocks)).position for tp, blocks in self._blocks.items() if any(blocks)}
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget the records of partitions that are no longer ours."""
-        gone = set(partitions)
-        self._blocks = deque(block for block in self._blocks if block.partition not in gone)
+        for tp in set(partitions):
+            self._blocks.pop(tp, None)
+            self._taken.pop(tp, None)
+            self._shares.forget([tp])
 
 
-def _joined(parts: Sequence[Part]) -> tuple[NDArray[np.uint8], Ints, Ints]:
-    """Return one buffer, one table of all batches in it, and how far each one's bytes were moved for that (n, 1)."""
+class _Portion(NamedTuple):
+    """Records of one partition: slices of its data, what `parse_records` wrote (OUTPUTS, n), and their bytes."""
+
+    data: NDArray[np.uint8]
+    out: Ints
+    held: int
+
+
+def _joined(parts: Sequence[Part], *, whole: bool) -> tuple[NDArray[np.uint8], Ints, Ints]:
+    """Return one buffer, one table of all batches in it, and how far each one's bytes were moved for that (n, 1).
+
+    `whole` says whether the buffer may be larger than what the table speaks of.
+    """
     table = np.concatenate([part.table for part in parts])
-    index: dict[TopicPartition, int] = {}
-    numbers = [index.setdefault(part.block.partition, len(index)) for part in parts]
-    table[:, columns.PARTITION] = np.repeat(numbers, [len(part.table) for part in parts])
-    if len(parts) == 1 and parts[0].whole is not None:  # as it came, without a copy
+    if whole and len(parts) == 1 and parts[0].whole is not None:  # as it came, without a copy
         return np.frombuffer(parts[0].whole, dtype=np.uint8), table, np.zeros((1, 1), dtype=np.int64)
     begins = accumulate((sum(map(len, part.pieces)) for part in parts), initial=0)
     shift = np.concatenate([part.shift + begin for part, begin in zip(parts, begins, strict=False)])[:, np.newaxis]
     table[:, : columns.END + 1] += shift
-    joined = b"".join(piece for part in parts for piece in part.pieces)
-    return np.frombuffer(joined, dtype=np.uint8), table, shift
+    pieces = [piece for part in parts for piece in part.pieces]
+    return np.frombuffer(pieces[0] if len(pieces) == 1 else b"".join(pieces), dtype=np.uint8), table, shift
 
 
 def _advance(parts: Sequence[Part], table: Ints, done: int) -> None:
@@ -271,15 +364,20 @@ def _advance(parts: Sequence[Part], table: Ints, done: int) -> None:
         first += n
 
 
-def _batch(data: NDArray[np.uint8], out: Ints, partitions: tuple[TopicPartition, ...]) -> RecordBatch:
-    partition = out[columns.OUT_PARTITION]
-    alone = len(partitions) == 1 and len(partition) > 0
-    used = np.ones(1, dtype=bool) if alone else np.bincount(partition, minlength=len(partitions)) > 0
-    if not used.all():
-        partition = (np.cumsum(used) - 1)[partition]
+def _batch(taken: Mapping[TopicPartition, _Portion]) -> RecordBatch:
+    if not taken:
+        return RecordBatch.empty()
+    portions = list(taken.values())
+    data, out, _ = portions[0]
+    if len(portions) > 1:
+        begins = np.cumsum([0, *(len(portion.data) for portion in portions[:-1])])
+        for portion, begin in zip(portions, begins.tolist(), strict=True):
+            portion.out[[columns.VALUE, columns.KEY, columns.HEADERS]] += begin
+        data = np.concatenate([portion.data for portion in portions])
+        out = np.concatenate([portion.out for portion in portions], axis=1)
     return RecordBatch(
-        tuple(tp for tp, here in zip(partitions, used, strict=True) if here),
-        partition,
+        tuple(taken),
+        np.repeat(np.arange(len(portions)), [portion.out.shape[1] for portion in portions]),
         out[columns.OUT_OFFSET],
         out[columns.OUT_TIME],
         ByteColumn(data, out[columns.VALUE], out[columns.VALUE_LENGTH]),

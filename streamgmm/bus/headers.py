@@ -51,6 +51,10 @@ class HeaderColumn(Sequence["Headers"]):
             headers.append((name.decode("utf-8", "replace"), value))
         return headers
 
+    def take(self, indices: Ints) -> HeaderColumn:
+        """Return the headers of these records (m,), of the same buffer."""
+        return HeaderColumn(self.buffer, self.start[indices], self.number[indices])
+
     def _bytes(self, at: int) -> tuple[bytes, int]:
         length, at = self._varint(at)
         end = at + max(length, 0)

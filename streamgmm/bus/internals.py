@@ -152,3 +152,22 @@ def metadata_seconds(producer: Client) -> float:
     """Return when (seconds, on kafka-python's clock) brokers last answered with metadata; 0 where it is not shown."""
     metadata = getattr(producer, "_metadata", None)
     return float(getattr(metadata, "_last_successful_refresh_ms", 0.0)) / 1000
+
+
+def limit_fetches(consumer: Client, size: int) -> None:
+    """Change how many bytes one fetch brings of each partition at most; no public name does that after the start."""
+    config = getattr(getattr(consumer, "_fetcher", None), "config", None)
+    if isinstance(config, dict):
+        config["max_partition_fetch_bytes"] = size
+
+
+def unpark(consumer: Client) -> None:
+    """Let records that were put aside while their partition was paused come back.
+
+    kafka-python 3.0 takes them up only where no other partition's records are in line, and leaves those in line that
+    are used up: a partition that is resumed would then give nothing for ever.
+    """
+    fetcher = getattr(consumer, "_fetcher", None)
+    in_line = getattr(fetcher, "_next_partition_records", None)
+    if fetcher is not None and in_line is not None and not in_line:
+        fetcher._next_partition_records = None  # noqa: SLF001 - it is there

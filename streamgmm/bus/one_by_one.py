@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from streamgmm.order import Shares
 from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
 
 if TYPE_CHECKING:
@@ -49,14 +50,16 @@ def size_of(record: Record) -> int:
 
 
 class RecordCarry:
-    """Records that were fetched but not handed over yet, in the order they came."""
+    """Records that were fetched but not handed over yet, by partition."""
 
     def __init__(self) -> None:
-        self._parts: deque[tuple[TopicPartition, Sequence[Record]]] = deque()
+        self._records: dict[TopicPartition, deque[Record]] = {}
+        self._shares = Shares()
+        self._taken: dict[TopicPartition, list[Record]] = {}
         self._mean_size = 1024.0
 
     def __bool__(self) -> bool:
-        return bool(self._parts)
+        return bool(self._records)
 
     def wanted(self, rows: int, size: int) -> int:
         """Return how many records to ask for: bytes as rows of the mean size of the last ones, so little is carried."""
@@ -64,43 +67,63 @@ class RecordCarry:
 
     def put(self, fetched: Mapping[Any, Sequence[Record]]) -> None:
         """Add what a poll returned."""
-        self._parts.extend((TopicPartition(*tp), records) for tp, records in fetched.items() if records)
+        for tp, some in fetched.items():
+            if some:
+                self._records.setdefault(TopicPartition(*tp), deque()).extend(some)
         records = [record for part in fetched.values() for record in part]
         if records:
             self._mean_size = max(sum(map(size_of, records)) / len(records), 1.0)
 
     def take(self, rows: int, size: int) -> RecordBatch:
-        """Take up to `rows` records and `size` bytes; one record is taken even if it is larger."""
-        taken: Records = []
-        while self._parts and rows > 0 and (size > 0 or not taken):
-            tp, records = self._parts.popleft()
-            count, used = _fitting(records, rows, size, at_least_one=not taken)
-            if count < len(records):
-                self._parts.appendleft((tp, records[count:]))
-            if not count:
+        """Take up to `rows` records and `size` bytes, a portion of each partition; one record is taken if it is larger.
+
+        What finds no room any more comes first the next time.
+        """
+        self._taken = {}
+        share = size / rows
+        for tp, most in list(self._shares.portions(self._records, rows)):
+            if rows <= 0 or size <= 0:
                 break
-            taken.append((tp, records[:count]))
-            rows, size = rows - count, size - used
-        return batch_of(taken)
+            part, used = _fitting(self._records[tp], min(most, rows), min(size, int(share * most)))
+            if self._taken and used > size:
+                self._records[tp].extendleft(reversed(part))
+                break
+            self._taken[tp] = part
+            self._shares.note(tp, len(part))
+            left = self._records.pop(tp)
+            if left:
+                self._records[tp] = left
+            rows, size = rows - len(part), size - used
+        return batch_of(list(self._taken.items()))
+
+    def give_back(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Take back, from these offsets on, what was taken last."""
+        for tp, offset in offsets.items():
+            back = [record for record in self._taken.get(tp, ()) if record.offset >= offset]
+            if back:
+                self._records.setdefault(tp, deque()).extendleft(reversed(back))
+                self._shares.returned(tp, len(back))
 
     def first_offsets(self) -> dict[TopicPartition, int]:
         """Return, per partition, the first offset that is still carried."""
-        first: dict[TopicPartition, int] = {}
-        for tp, records in self._parts:
-            first.setdefault(tp, int(records[0].offset))
-        return first
+        return {tp: int(records[0].offset) for tp, records in self._records.items()}
 
     def drop(self, partitions: Iterable[TopicPartition]) -> None:
         """Forget the records of partitions that are no longer ours."""
-        gone = set(partitions)
-        self._parts = deque((tp, records) for tp, records in self._parts if tp not in gone)
+        for tp in set(partitions):
+            self._records.pop(tp, None)
+            self._taken.pop(tp, None)
+            self._shares.forget([tp])
 
 
-def _fitting(records: Sequence[Record], rows: int, size: int, *, at_least_one: bool) -> tuple[int, int]:
-    count, used = 0, 0
-    for record in records[:rows]:
-        grown = used + size_of(record)
-        if grown > size and (count or not at_least_one):
+def _fitting(records: deque[Record], rows: int, size: int) -> tuple[list[Record], int]:
+    """Take off what fits, one record at least; return its size as well."""
+    part: list[Record] = []
+    used = 0
+    while records and len(part) < rows:
+        grown = used + size_of(records[0])
+        if grown > size and part:
             break
-        count, used = count + 1, grown
-    return count, used
+        part.append(records.popleft())
+        used = grown
+    return part, used

@@ -125,7 +125,7 @@ def past_headers(data, at, end, count):
 
 
 @njit(
-    f"UniTuple(int64, 3)({BYTES}, {TABLE}, int64, int64, {TABLE})",
+    f"UniTuple(int64, 4)({BYTES}, {TABLE}, int64, int64, {TABLE})",
     nogil=True,
     cache=True,
     error_model="numpy",
@@ -134,8 +134,8 @@ def parse_records(data, table, most_rows, most_bytes, out):
     """Write slices of records into the columns of `out` (OUTPUTS, at least most_rows).
 
     A row counts with the bytes of its key, value and headers; one row is taken even if it is larger than `most_bytes`.
-    Returns the number of rows, of batches that are done, and the status (of the next batch). The table's row of a batch
-    that is not done says where to go on.
+    Returns the number of rows, of batches that are done, the status (of the next batch), and the bytes of the rows. The
+    table's row of a batch that is not done says where to go on.
     """
     n = 0
     size = 0
@@ -145,7 +145,7 @@ def parse_records(data, table, most_rows, most_bytes, out):
         at, end, base, previous = row[START], row[END], row[BASE], row[PREVIOUS]
         stamped = (row[ATTRIBUTES] & LOG_APPEND_TIME) != 0
         if at < 0 or at > end or end > data.shape[0]:
-            return n, i, BROKEN
+            return n, i, BROKEN, size
         status = -1
         left = row[COUNT]
         while left > 0:
@@ -200,5 +200,5 @@ def parse_records(data, table, most_rows, most_bytes, out):
         if status < 0 and at != end:
             status = BROKEN
         if status >= 0:
-            return n, i, status
-    return n, table.shape[0], FINE
+            return n, i, status, size
+    return n, table.shape[0], FINE, size

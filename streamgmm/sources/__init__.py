@@ -73,7 +73,14 @@ class Source(Protocol):
         """Connect and subscribe. Raises RetryableError when the far side is away."""
 
     def poll(self, timeout: float) -> RecordBatch:
-        """Return the next records, waiting up to `timeout` seconds; empty when there are none, or while paused."""
+        """Return the next records, waiting up to `timeout` seconds; empty when there are none, or while paused.
+
+        Of several partitions, each that has records gives some. Records that are known to be there are waited for, but
+        not for long: a partition that gives nothing does not stop the others.
+        """
+
+    def give_back(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Take back, from these offsets on, what the last poll handed over: the next ones hand it over again."""
 
     def rebalances(self) -> list[Rebalance]:
         """Return, once, what happened to the assignment since the last call, in order."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from streamgmm.bus.behind import PARTITION_FETCH_BYTES
 from streamgmm.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
 
 # A heartbeat is due three times in a session, but no more often than Kafka's default.
 MAX_HEARTBEAT_MS = 3000
-# Larger than Kafka's default: a fetch costs much the same whatever it brings.
-PARTITION_FETCH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)

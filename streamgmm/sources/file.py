@@ -73,6 +73,7 @@ class FileSource:
         self._events: list[Event] = []
         self._line = 0  # the next line's offset
         self._byte = 0  # where it begins
+        self._begins: dict[int, int] = {}  # line → byte, of the last block
         self._end_byte = 0  # the file's size at start
         self._midline = False  # whether it ended without a line feed
         self._feeds = 0  # line feeds seen in the file
@@ -102,6 +103,13 @@ class FileSource:
             self._wake.wait(timeout)
             self._wake.clear()
         return batch
+
+    def give_back(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Go back to a line of the last block."""
+        assert self._file is not None  # noqa: S101 - what was handed over came from it
+        self._line = offsets[self._partition]
+        self._byte = self._begins[self._line]
+        self._file.seek(self._byte)
 
     def rebalances(self) -> list[Rebalance]:
         """Return, once, that the file was assigned to us."""
@@ -190,6 +198,7 @@ class FileSource:
         values: list[bytes] = []
         offsets: list[int] = []
         size, first = 0, self._line
+        self._begins.clear()
         while self._line - first < self._settings.max_rows and size < self._settings.max_bytes:
             raw = self._next_line()
             if raw is None:
@@ -197,6 +206,7 @@ class FileSource:
             size += len(raw)
             line = raw.rstrip(b"\r\n").removeprefix(BOM)  # files that were joined have some in the middle
             if line:
+                self._begins[self._line - 1] = self._byte - len(raw)
                 values.append(self._value(line))
                 offsets.append(self._line - 1)
         moved = {self._partition: self._line} if self._line > first else {}

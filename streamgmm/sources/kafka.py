@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import errors
 
 from streamgmm.bus import client, damage, hook, internals, positions
+from streamgmm.bus.behind import PARTITION_FETCH_BYTES, Behind, fetch_bytes
 from streamgmm.bus.blocks import BlockCarry
 from streamgmm.bus.marks import NO_EPOCH, Mark, Stamps, epochs_of
 from streamgmm.bus.membership import Membership, kafkas
@@ -28,7 +29,7 @@ from streamgmm.sources._kafka_settings import KafkaSourceSettings, client_option
 from streamgmm.sources._kafka_starting import Found, Move, begin, partitions_at_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from streamgmm.bus.client import Client
     from streamgmm.bus.positions import Ends
@@ -72,6 +73,7 @@ class KafkaSource:
         self._events: list[Event] = []
         self._watch = Watch(now)
         self._carry: BlockCarry | RecordCarry = RecordCarry()
+        self._behind = Behind()
         self._starts: dict[TopicPartition, Start] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, int] = {}
@@ -143,6 +145,8 @@ class KafkaSource:
     def poll(self, timeout: float) -> RecordBatch:
         """Return the next records, waiting up to `timeout` seconds; empty while paused.
 
+        Every partition that is behind gives some, so nothing is handed over while the records of one are on their way.
+
         Raises
         ------
         StopError
@@ -150,8 +154,9 @@ class KafkaSource:
         """
         if self._consumer is None:
             return RecordBatch.empty()
-        if self._paused or not self._carry:
-            self._fetch(timeout)
+        missing = self._missing()
+        if self._paused or missing or not self._carry:
+            self._fetch_missing(missing, timeout)
         elif self._now() - self._fetched_at >= LONGEST_SILENCE:
             self._show_up()
         members = self._group()
@@ -160,10 +165,15 @@ class KafkaSource:
         owned = members.owned()
         if self._paused:
             return RecordBatch.empty()
-        batch = self._take()
+        batch = RecordBatch.empty() if self._missing() else self._take()
         next_offsets = positions.ahead(self._next_offsets(owned), self._told)
         self._told = {tp: offset for tp, offset in (self._told | next_offsets).items() if tp in self._starts}
-        return replace(batch, next_offsets=next_offsets)
+        return replace(batch, next_offsets=next_offsets, more=self._more(batch))
+
+    def give_back(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Take back, from these offsets on, what the last poll handed over."""
+        self._carry.give_back(offsets)
+        self._told |= offsets
 
     def _take(self) -> RecordBatch:
         try:
@@ -176,6 +186,26 @@ class KafkaSource:
         except errors.KafkaError as error:
             raise client.translate(error, "reading a fetch") from error
 
+    def _unfetched(self) -> dict[TopicPartition, int]:
+        """Return how many records of each partition are known to be at the broker and were not fetched."""
+        owned = self._group().owned()
+        if len(owned) == 1:
+            return {}  # there is nothing to merge it with
+        ends = positions.high_watermarks(self._consumer, owned)
+        at = positions.positions(self._consumer, self._readable())
+        return {tp: ends.get(tp, self._ends[tp]) - offset for tp, offset in at.items()}
+
+    def _missing(self) -> set[TopicPartition]:
+        """Return the partitions whose records are to be waited for."""
+        return set() if self._paused else self._behind.missing(self._unfetched(), self._carry.first_offsets())
+
+    def _more(self, batch: RecordBatch) -> list[TopicPartition]:
+        """Return the partitions of a batch of which more is known to be there, those that are not waited for aside."""
+        left = self._carry.first_offsets()
+        self._behind.gave(left)
+        more = left.keys() | self._behind.missing(self._unfetched(), left)
+        return [tp for tp in batch.partitions if tp in more]
+
     def _group(self) -> Membership:
         if self._members is None:
             raise StopError("the Kafka source was not started")
@@ -187,17 +217,31 @@ class KafkaSource:
         try:
             self._fetch(0.0)
         finally:
-            self._consumer.resume(*kafkas(self._readable()))
+            self._let_fetch(())
 
     def _readable(self) -> list[TopicPartition]:
         return [tp for tp in self._group().owned() if not self._watch.holds(tp)]
 
+    def _let_fetch(self, full: Collection[TopicPartition]) -> None:
+        """Fetch nothing more of partitions of which some is at hand: memory stays bounded."""
+        self._consumer.pause(*kafkas(full))
+        self._consumer.resume(*kafkas(tp for tp in self._readable() if tp not in full))
+
+    def _fetch_missing(self, missing: set[TopicPartition], timeout: float) -> None:
+        if not self._paused:
+            self._let_fetch(self._carry.first_offsets().keys())
+        begun = self._now()
+        self._fetch(timeout)
+        self._behind.waited(missing.intersection(self._missing()), self._now() - begun)
+
     def _fetch(self, timeout: float) -> None:
         """Poll the consumer: rebalances happen in here, and what is no longer ours is dropped."""
         self._fetched_at = self._now()
-        wanted = self._carry.wanted(self._settings.batch_rows, self._settings.batch_bytes)
+        parts = max(len(self._group().owned()), 1)
+        wanted = self._carry.wanted(-(-self._settings.batch_rows // parts), -(-self._settings.batch_bytes // parts))
         fetched: Mapping[object, list[Any]] = {}
         finish_join(self._consumer)
+        internals.unpark(self._consumer)
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=wanted)
         except damage.DamagedBatchError as error:
@@ -320,6 +364,8 @@ class KafkaSource:
             self._events += [] if move is None else [move.event(tp)]
         if not self._paused:
             self._consumer.resume(*kafkas(begun))
+        most = self._settings.connection.client.get("max_partition_fetch_bytes", PARTITION_FETCH_BYTES)
+        internals.limit_fetches(self._consumer, fetch_bytes(len(begun) + len(members.owned()), int(str(most))))
         self._watch.forget(begun)
         members.settle({tp: self._starts[tp].muted_until for tp in begun})
         self._starts = {tp: self._starts[tp] for tp in members.owned()}
@@ -400,7 +446,7 @@ class KafkaSource:
     def resume(self) -> None:
         """Fetch again."""
         self._paused = False
-        self._consumer.resume(*kafkas(self._readable()))
+        self._let_fetch(self._carry.first_offsets().keys())
 
     def lag(self) -> Mapping[TopicPartition, int]:
         """Return the records still to hand over, by the high watermarks that the last fetches brought along."""

@@ -8,17 +8,19 @@ lowest offset first across partitions, so the order of the stream does not depen
 from __future__ import annotations
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.order import Shares
 from streamgmm.records import ByteColumn, Rebalance, RecordBatch
 from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, is_same, start_at
 from streamgmm.sources._memory_log import ABORT, LOST, PAUSE, AbortError, Assign, Gap, Item, MemoryLog, Record, Revoke
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from streamgmm.records import Event, TopicPartition
 
@@ -75,6 +77,8 @@ class MemorySource:
         self._rebalances: list[Rebalance] = []
         self._flushed: dict[TopicPartition, int] = {}
         self._polls = 0
+        self._shares = Shares()
+        self._each = False  # whether the next block has a portion of every partition
         self._paused = False
         self._closed = False
 
@@ -108,6 +112,13 @@ class MemorySource:
                 if not self._log.changed.wait(deadline - time.monotonic()):
                     return RecordBatch.empty()
             return RecordBatch.empty() if self._closed else self._block()
+
+    def give_back(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Hand these out again, in a block that has a portion of every partition."""
+        for tp, offset in offsets.items():
+            self._shares.returned(tp, self._position[tp] - offset)
+            self._position[tp] = offset
+        self._each = True
 
     def rebalances(self) -> list[Rebalance]:
         """Return, once, what happened to the assignment."""
@@ -179,14 +190,22 @@ class MemorySource:
         ready = [tp for tp, at in self._position.items() if at < self._log.end(tp) or self._log.has_marker(tp, at)]
         return sorted(ready, key=lambda tp: (self._position[tp], tp))
 
+    def _next(self, most: Mapping[TopicPartition, int], touched: Mapping[TopicPartition, int]) -> TopicPartition | None:
+        """Return the partition to read from: the first that has not given the most that it may, if that is said."""
+        ready = [tp for tp in self._readable() if not most or touched.get(tp, 0) < most.get(tp, 0)]
+        # What a marker holds back could not give its portion.
+        marked = [tp for tp in ready if most and self._log.has_marker(tp, self._position[tp])]
+        return next(iter(marked or ready), None)
+
     def _block(self) -> RecordBatch:
         sizes = self._settings.block_sizes
         size = sizes[self._polls % len(sizes)]
         self._polls += 1
         taken: list[tuple[TopicPartition, int, Record]] = []
-        touched: set[TopicPartition] = set()
-        while len(taken) < size and (ready := self._readable()):
-            tp = ready[0]
+        touched: Counter[TopicPartition] = Counter()
+        most = dict(self._shares.portions(self._readable(), size)) if self._each else {}
+        size, self._each = max(size, len(most)), False
+        while len(taken) < size and (tp := self._next(most, touched)) is not None:
             offset = self._position[tp]
             if self._log.has_marker(tp, offset):
                 # A marker ends the block before it, so that it happens between two polls.
@@ -195,11 +214,14 @@ class MemorySource:
                 self._happen(self._log.take_marker(tp, offset))
                 break
             self._position[tp] = offset + 1
-            touched.add(tp)
+            touched[tp] += 1
             record = self._log.record(tp, offset)
             if record is not None:
                 taken.append((tp, offset, record))
-        return _batch(taken, {tp: self._position[tp] for tp in sorted(touched) if tp in self._position})
+        for tp, n in touched.items():
+            self._shares.note(tp, n)
+        more = [tp for tp, at in self._position.items() if at < self._log.end(tp)]
+        return _batch(taken, {tp: self._position[tp] for tp in sorted(touched) if tp in self._position}, more)
 
     def _happen(self, marker: Item | None) -> None:
         if marker is ABORT:
@@ -213,7 +235,9 @@ class MemorySource:
 
 
 def _batch(
-    taken: Sequence[tuple[TopicPartition, int, Record]], next_offsets: Mapping[TopicPartition, int]
+    taken: Sequence[tuple[TopicPartition, int, Record]],
+    next_offsets: Mapping[TopicPartition, int],
+    more: Collection[TopicPartition],
 ) -> RecordBatch:
     partitions = tuple(sorted({tp for tp, _, _ in taken}))
     index = {tp: i for i, tp in enumerate(partitions)}
@@ -226,4 +250,5 @@ def _batch(
         ByteColumn.from_values([record.key for _, _, record in taken]),
         [record.headers for _, _, record in taken],
         next_offsets,
+        more,
     )

@@ -138,7 +138,8 @@ class Metrics:
         for tp, waiting in lag.items():
             offset = report.next_offsets.get(tp, -1)
             before, since = self._moved.get(tp, (offset, now))
-            moved[tp] = (offset, since if waiting > 0 and offset == before else now)
+            stands = waiting > 0 and offset == before and tp not in report.ahead
+            moved[tp] = (offset, since if stands else now)
         self._moved = moved
         progress = {tp: since for tp, (_, since) in moved.items()}
         self._series.set("consumer_assigned_partitions", len(report.assigned))

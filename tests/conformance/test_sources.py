@@ -226,6 +226,21 @@ def test_pause_hands_out_nothing_and_resume_loses_nothing(rig):
     close(source)
 
 
+def test_what_is_given_back_is_handed_over_again(rig):
+    source = started(rig)
+    taken = []
+    while not source.at_end():
+        (batch,) = poll_until(source, iter([False, True]).__next__)
+        here = records([batch])
+        taken += here[:2]
+        if len(here) > 2:
+            source.give_back({rig.partition: here[2][0]})
+            assert not source.at_end()
+            assert source.lag()[rig.partition] == len(VALUES) - here[2][0]
+    assert taken == list(enumerate(VALUES))
+    close(source)
+
+
 def test_at_the_end_a_poll_returns_empty(rig):
     source = started(rig)
     poll_until(source, source.at_end)

@@ -26,7 +26,7 @@ def scanned(data):
 def parsed(data, table, most_rows=10_000, most_bytes=PLENTY):
     data = np.frombuffer(data, dtype=np.uint8)
     out = np.full((columns.OUTPUTS, most_rows), -7, dtype=np.int64)
-    n, done, status = columns.parse_records(data, table, most_rows, most_bytes, out)
+    n, done, status, _ = columns.parse_records(data, table, most_rows, most_bytes, out)
     assert (out[:, n:] == -7).all()
     out = out[:, :n]
     keys = ByteColumn(data, out[columns.KEY], out[columns.KEY_LENGTH])
