@@ -11,6 +11,7 @@ import numpy as np
 from streamgmm import wiring
 from streamgmm.config.inputs import KafkaSource
 from streamgmm.errors import ConfigError
+from streamgmm.order import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -47,7 +48,7 @@ class Backlog:
 def read(config: Config, most: int, progress: Callable[[float, int], None] | None = None) -> Backlog:
     """Read the source's topics from their beginning to the end they have now; join no group, commit nothing.
 
-    Rows of one partition keep their order; several partitions are merged by event time where every row has one.
+    Rows of one partition keep their order; several partitions are merged by event time.
 
     Parameters
     ----------
@@ -73,7 +74,8 @@ def read(config: Config, most: int, progress: Callable[[float, int], None] | Non
     times = [np.empty(0)]
     keys: list[bytes | None] = []
     records, rejected = 0, Counter[str]()
-    partitions: set[TopicPartition] = set()
+    partitions: dict[TopicPartition, int] = {}
+    of_row = [np.empty(0, dtype=np.int64)]
     connection = wiring.source_connection(source)
     level = source.isolation_level
     for batch, share in backlog.batches(connection, source.all_topics, most, isolation_level=level):
@@ -82,11 +84,11 @@ def read(config: Config, most: int, progress: Callable[[float, int], None] | Non
         times.append(decoded.event_time)
         keys += [batch.key[i] for i in decoded.record.tolist()]
         records += len(batch)
-        partitions.update(batch.partitions)
+        numbers = np.array([partitions.setdefault(tp, len(partitions)) for tp in batch.partitions], dtype=np.int64)
+        of_row.append(numbers[batch.partition][decoded.record] if len(batch) else of_row[0])
         rejected.update(reject.reason for reject in decoded.rejects)
         if progress is not None:
             progress(share, len(keys))
     X, t = np.concatenate(rows), np.concatenate(times)
-    merged = len(partitions) > 1 and np.isfinite(t).all()
-    order = (np.argsort(t, kind="stable") if merged else np.arange(len(t)))[-most:]
+    order = merged(t, np.concatenate(of_row))[-most:]
     return Backlog(np.ascontiguousarray(X[order]), t[order], tuple(keys[i] for i in order.tolist()), records, rejected)

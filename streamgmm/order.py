@@ -157,6 +157,18 @@ def record_times(n: int, fields: FeatureBatch, latest: float) -> Floats:
     return time
 
 
+def merged(time: Floats, partition: Ints) -> Ints:
+    """Return the order (n,) by time of rows of numbered partitions (n,), each of which keeps its own.
+
+    `time` (n,) is in seconds, NaN where there is none.
+    """
+    known = np.where(np.isnan(time), UNKNOWN, time)
+    for index in np.unique(partition):
+        mine = partition == index
+        known[mine] = np.maximum.accumulate(known[mine])
+    return by_time(known, partition)
+
+
 def by_time(time: Floats, second: Ints) -> Ints:
     """Return the order (n,) of rows by time, then by a second number, then as they came."""
     return np.lexsort((second, time))

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "app": {ALL},
     "assembly": {"checkpoint", "config", "engine", "errors", "features", "records", "refit"},
     "wiring": {ALL},
-    "backlog": {"bus", "config", "errors", "records", "wiring"},
+    "backlog": {"bus", "config", "errors", "order", "records", "wiring"},
     "probe": {"bus", "codecs!", "config", "errors", "records", "sources!", "wiring"},
     "compiled": set(),
     "budget": set(),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamgmm.order import Order, Shares
+from streamgmm.order import merged as merge
 from streamgmm.records import FeatureBatch, Reject, TopicPartition
 
 A, B, C = PARTITIONS = tuple(TopicPartition("t", i) for i in range(3))
@@ -140,6 +141,14 @@ def test_any_blocks_give_the_order_of_a_plain_merge(drawn, data):
         at |= offsets
         assert all(offsets[tp] == offset for tp, offset in back.items())
     assert rows == merged(times)
+
+
+def test_whole_partitions_are_merged_alike():
+    time = np.array([5.0, 2.0, 9.0, np.nan, 1.0, 7.0, 9.0])
+    partition = np.array([1, 1, 1, 1, 0, 0, 0])
+    assert merge(time, partition).tolist() == [4, 0, 1, 5, 6, 2, 3]
+    without = np.full(4, np.nan)
+    assert merge(without, np.array([0, 0, 1, 1])).tolist() == [0, 1, 2, 3]
 
 
 def test_portions_follow_what_was_taken_and_add_up():
