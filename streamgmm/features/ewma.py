@@ -39,20 +39,21 @@ class Ewma:
         self.by_key = by_key
         self._columns = columns
         self._weight = -np.expm1(-np.log(2.0) / half_life)
-        self._mean = np.full((0, len(columns)), np.nan)
+        # Of each slot the mean and the largest step; NaN before anything is known.
+        self._past = np.full((0, 2, len(columns)), np.nan)
 
     def apply(self, X: Floats, rows: Rows) -> Floats:
         """Return X and one more column per chosen one."""
         present = np.array(X[:, self._columns], order="C")
-        self._mean = grown(self._mean, rows.slot, np.nan)
+        self._past = grown(self._past, rows.slot, np.nan)
         out = np.empty_like(present)
-        deviations(present, rows.slot, rows.fresh, self._weight, self._mean, out)
+        deviations(present, rows.slot, rows.fresh, self._weight, self._past, out)
         return np.hstack([X, out])
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the means."""
-        return {"mean": self._mean.copy()}
+        """Return the means and the largest steps."""
+        return {"past": self._past.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Continue from the means."""
-        self._mean = np.array(state["mean"], dtype=np.float64)
+        """Continue from them."""
+        self._past = np.array(state["past"], dtype=np.float64, order="C")

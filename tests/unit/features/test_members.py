@@ -118,6 +118,27 @@ def test_means_survive_what_overflows(kind):
     assert np.isfinite(out).all()
 
 
+@pytest.mark.parametrize("wild", [65535.0, -1e6, 1.8e19, 1e155, 1.7e308, -1.7e308])
+@pytest.mark.parametrize("kind", ["ewma", "activity"])
+def test_a_wild_reading_is_forgotten_within_a_few_half_lives(kind, wild, rng):
+    x = np.column_stack([10.0 + rng.normal(size=800), np.zeros(800)])
+    spec = {"type": kind, "fields": ["a"], "half_life": 30}
+    _, clean = apply(spec, x)
+    x[300:302, 0] = wild
+    _, out = apply(spec, x)
+    assert np.isfinite(out).all()
+    np.testing.assert_allclose(out[600:, 2:], clean[600:, 2:], atol=0.1)
+
+
+@pytest.mark.parametrize("kind", ["ewma", "activity"])
+def test_a_lasting_change_is_followed_however_large(kind, rng):
+    x = np.column_stack([rng.normal(size=600), np.zeros(600)])
+    x[300:, 0] += 1e6
+    _, out = apply({"type": kind, "fields": ["a"], "half_life": 10}, x)
+    level = x[600 - 1, 0] - out[-1, 2] if kind == "ewma" else out[-1, 2]
+    assert level == pytest.approx(1e6, rel=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["difference", "lag", "ewma", "activity"])
 def test_every_key_has_a_past_of_its_own_unless_the_stream_has_one(kind, rng):
     X = rng.normal(size=(60, 2))
