@@ -234,6 +234,7 @@ class Loop:
                 events=events,
                 lag=self._lag(),
                 waiting=self.source.waiting(),
+                contact=self.source.contact(),
                 assigned=tuple(self.ledger.covered),
                 ahead=self.order.ahead,
                 next_offsets={tp: p.offset for tp, p in self.ledger.covered.items()},

@@ -442,6 +442,21 @@ class EngineStatus:
     members: tuple[MemberStatus, ...]
 
 
+class Contact(NamedTuple):
+    """Whether the far side of a source is there.
+
+    Attributes
+    ----------
+    answered : float
+        When it last answered, seconds since the epoch; NaN where there is nobody to ask.
+    lost
+        Whether it was asked for so long in vain that it counts as silent.
+    """
+
+    answered: float = float("nan")
+    lost: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What one turn of the loop did; handed to observers, which may not touch anything else.
@@ -473,6 +488,7 @@ class Report:
     waiting: Mapping[TopicPartition, str] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     engine: EngineStatus | None = None
+    contact: Contact = field(default_factory=Contact)
 
 
 STAGES = ("poll", "decode", "features", "score", "render", "deliver", "commit", "snapshot")

@@ -42,6 +42,8 @@ CHECK_SECONDS = 1.0
 # Between two reports nothing but the part that worked could move, and that part has its own deadline: a longer gap
 # counts as no more than this against a waiting partition.
 LONGEST_WAIT = 5.0
+# Parts that wait for brokers: while these are silent, a restart would not help.
+OUTSIDE = ("deliver", "commit")
 TESTAMENT_SECONDS = 5.0
 
 
@@ -106,6 +108,7 @@ class Supervisor:
         self._dump = dump
         self._busy: dict[tuple[str, int], float] = {}
         self._waiting: Mapping[TopicPartition, _Waiting] = {}
+        self._silent = False
         self._pulse: float | None = None
         self._stuck_since: dict[str, float] = {}
         self._stop = threading.Event()
@@ -127,7 +130,10 @@ class Supervisor:
         """Note where every partition stands. Only the loop's thread calls this."""
         now = self._now()
         # A report while a sink is stuck: that is the sink's deadline, which may be the longer one.
-        held = any((part, threading.get_ident()) in self._busy for part in ("deliver", "commit"))
+        held = report.contact.lost or any((part, threading.get_ident()) in self._busy for part in OUTSIDE)
+        if self._silent and not report.contact.lost:
+            self._busy |= {key: now for key in self._busy.copy() if key[0] in OUTSIDE}
+        self._silent = report.contact.lost
         gap = 0.0 if self._pulse is None or held else min(now - self._pulse, LONGEST_WAIT)
         paused = report.engine is not None and report.engine.state == "paused"
         waiting = {}
@@ -150,7 +156,7 @@ class Supervisor:
         stuck = [
             Stuck(part, now - since, f"at work longer than its deadline of {self._deadlines[part]:g} s")
             for (part, _), since in self._busy.copy().items()
-            if now - since > self._deadlines.get(part, float("inf"))
+            if now - since > self._deadlines.get(part, float("inf")) and not (self._silent and part in OUTSIDE)
         ]
         pulse = self._pulse
         if pulse is not None and now - pulse > self._deadlines["turn"]:

@@ -13,7 +13,7 @@ from kafka.protocol.consumer import OffsetForLeaderEpochRequest
 from kafka.structs import OffsetAndMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from streamgmm.bus.client import Client
 
@@ -48,6 +48,27 @@ def refresh(client: Client) -> None:
     update = getattr(cluster(client), "request_update", None)
     if update is not None:
         update()
+
+
+def hear(
+    client: Client,
+    questions: tuple[type, ...],
+    heard: Callable[[object], None],
+) -> bool:
+    """Call `heard` with every answer to these kinds of request, on kafka-python's thread; False where it cannot be."""
+    manager = getattr(client, "_manager", None)
+    send = getattr(manager, "send", None)
+    if manager is None or send is None:
+        return False
+
+    def send_and_hear(request: Any, *args: Any, **how: Any) -> Any:  # noqa: ANN401 - kafka-python ships no types
+        future = send(request, *args, **how)
+        if isinstance(request, questions):
+            future.add_callback(heard)
+        return future
+
+    manager.send = send_and_hear
+    return True
 
 
 def committed(consumer: Client, partitions: Sequence[Any], budget_ms: int) -> dict[Any, OffsetAndMetadata]:

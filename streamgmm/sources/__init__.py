@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from streamgmm.records import Event, Position, Rebalance, RecordBatch, TopicPartition
+    from streamgmm.records import Contact, Event, Position, Rebalance, RecordBatch, TopicPartition
 
 COMMIT_TIMEOUT = 5.0
 
@@ -111,6 +111,9 @@ class Source(Protocol):
 
     def lag(self) -> Mapping[TopicPartition, int]:
         """Return, per assigned partition, the records still to read, from cached high watermarks."""
+
+    def contact(self) -> Contact:
+        """Return whether the far side answers."""
 
     def at_end(self) -> bool:
         """Return whether every assigned partition has been read to the end seen at start.

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 import numpy as np
 
 from streamgmm.errors import ConfigError, StopError
-from streamgmm.records import ByteColumn, Event, Rebalance, RecordBatch, TopicPartition
+from streamgmm.records import ByteColumn, Contact, Event, Rebalance, RecordBatch, TopicPartition
 from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, start_at
 from streamgmm.sources._csv import BOM, as_json, header
 from streamgmm.sources._file_identity import identity_of, is_file
@@ -158,6 +158,10 @@ class FileSource:
             return {}
         open_line = self._midline and self._counted == self._end_byte
         return {self._partition: max(0, self._feeds + open_line - self._line)}
+
+    def contact(self) -> Contact:
+        """Return that there is nobody to ask."""
+        return Contact()
 
     def at_end(self) -> bool:
         """Return whether all that was there at start has been read."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import errors
 
 from streamgmm.bus import client, damage, hook, internals, positions
+from streamgmm.bus.answers import Answers
 from streamgmm.bus.behind import PARTITION_FETCH_BYTES, Behind, fetch_bytes
 from streamgmm.bus.blocks import BlockCarry
 from streamgmm.bus.marks import NO_EPOCH, Mark, Stamps, epochs_of
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from streamgmm.bus.client import Client
     from streamgmm.bus.positions import Ends
-    from streamgmm.records import Event, Position, Rebalance
+    from streamgmm.records import Contact, Event, Position, Rebalance
     from streamgmm.sources import Start
 
 __all__ = ["KafkaSource", "KafkaSourceSettings", "build"]
@@ -78,6 +79,7 @@ class KafkaSource:
         self._ends: dict[TopicPartition, int] = {}
         self._told: dict[TopicPartition, int] = {}
         self._paused = False
+        self._answers = Answers(now)
         self._fetched_at = now()
         self.hooked = False
 
@@ -101,6 +103,7 @@ class KafkaSource:
         if not self.hooked:
             damage.raise_again(self._consumer)
         self._carry = BlockCarry() if self.hooked else RecordCarry()
+        self._answers.listen(self._consumer)
         with client.translated("subscribing"):
             absent = positions.missing(self._consumer, self._settings.topics)
             if absent:
@@ -157,6 +160,7 @@ class KafkaSource:
         missing = self._missing()
         if self._paused or missing or not self._carry:
             self._fetch_missing(missing, timeout)
+            self._answers.waited()
         elif self._now() - self._fetched_at >= LONGEST_SILENCE:
             self._show_up()
         members = self._group()
@@ -164,6 +168,7 @@ class KafkaSource:
         self._settle(members)
         owned = members.owned()
         if self._paused:
+            self._answers.ask(self._consumer, owned)
             return RecordBatch.empty()
         batch = RecordBatch.empty() if self._missing() else self._take()
         next_offsets = positions.ahead(self._next_offsets(owned), self._told)
@@ -205,6 +210,10 @@ class KafkaSource:
         self._behind.gave(left)
         more = left.keys() | self._behind.missing(self._unfetched(), left)
         return [tp for tp in batch.partitions if tp in more]
+
+    def _troubled(self, words: str, *values: object) -> None:
+        """Log what went wrong and is tried again; not while brokers are away, which is told by itself."""
+        logger.log(logging.WARNING if self._answers.recent else logging.DEBUG, words, *values)
 
     def _group(self) -> Membership:
         if self._members is None:
@@ -253,7 +262,7 @@ class KafkaSource:
         except errors.NoOffsetForPartitionError as error:
             logger.debug("poll: %s: it gets its position when it is settled", error)
         except PASSING as error:
-            logger.warning("poll: %s: %s", type(error).__name__, error)
+            self._troubled("poll: %s: %s", type(error).__name__, error)
         except errors.KafkaError as error:
             raise client.translate(error, "poll") from error
         self._note_epochs(fetched)
@@ -349,7 +358,7 @@ class KafkaSource:
             begun = self._begin(new)
         except (*PASSING, KeyError) as error:
             # kafka-python answers with a KeyError when a leader goes while it is asked.
-            logger.warning("looking up where %d partitions start: %r; trying again", len(new), error)
+            self._troubled("looking up where %d partitions start: %r; trying again", len(new), error)
             return
         except errors.KafkaError as error:
             raise client.translate(error, "looking up offsets") from error
@@ -446,15 +455,20 @@ class KafkaSource:
     def resume(self) -> None:
         """Fetch again."""
         self._paused = False
+        self._answers.ends.clear()
         self._let_fetch(self._carry.first_offsets().keys())
 
     def lag(self) -> Mapping[TopicPartition, int]:
-        """Return the records still to hand over, by the high watermarks that the last fetches brought along."""
+        """Return the records still to hand over, by the ends that fetches, or questions while paused, brought along."""
         if self._consumer is None:
             return {}
         owned = self._group().owned()
-        ends = positions.high_watermarks(self._consumer, owned)
+        ends = positions.high_watermarks(self._consumer, owned) | self._answers.ends
         return {tp: max(0, ends.get(tp, self._ends[tp]) - self._told[tp]) for tp in owned if tp in self._told}
+
+    def contact(self) -> Contact:
+        """Return whether brokers answer."""
+        return self._answers.contact()
 
     def at_end(self) -> bool:
         """Return whether every assigned partition was handed over up to the end seen when it was assigned.

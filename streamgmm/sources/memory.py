@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.order import Shares
-from streamgmm.records import ByteColumn, Rebalance, RecordBatch
+from streamgmm.records import ByteColumn, Contact, Rebalance, RecordBatch
 from streamgmm.sources import COMMIT_TIMEOUT, Resume, Start, is_same, start_at
 from streamgmm.sources._memory_log import ABORT, LOST, PAUSE, AbortError, Assign, Gap, Item, MemoryLog, Record, Revoke
 
@@ -162,6 +162,10 @@ class MemorySource:
     def lag(self) -> Mapping[TopicPartition, int]:
         """Return the offsets still to read."""
         return {tp: self._log.end(tp) - position for tp, position in self._position.items()}
+
+    def contact(self) -> Contact:
+        """Return that there is nobody to ask."""
+        return Contact()
 
     def at_end(self) -> bool:
         """Return whether everything that was there at start has been read."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from streamgmm.records import Contact
 from streamgmm.telemetry.health import Health, Vitals, judge
-from streamgmm.telemetry.log import moment
+from streamgmm.telemetry.log import moment, silence
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ class _Picture:
     sinks: Mapping[str, Mapping[str, Json]] | None = None
     snapshot: Mapping[str, Json] | None = None
     last_event_time: float = math.nan
+    contact: Contact = field(default_factory=Contact)
     warm: bool = False
     joined: bool = False
     stopping: bool = False
@@ -103,8 +105,14 @@ class Board:
             sinks=_sinks(before.sinks or {}, report, now),
             snapshot=snapshots[-1] if snapshots else before.snapshot,
             last_event_time=before.last_event_time if math.isnan(report.last_event_time) else report.last_event_time,
+            contact=report.contact,
             joined=before.joined or bool(report.assigned) or _assigned(report.events),
         )
+
+    @property
+    def contact(self) -> Contact:
+        """Return what was last said of the source's far side."""
+        return self._picture.contact
 
     def warm(self) -> None:
         """Note that the kernels are compiled."""
@@ -131,6 +139,7 @@ class Board:
             "rows": dict(p.rows),
             "last_event_time": p.last_event_time,
             "engine": None if p.engine is None else asdict(p.engine) | {"version": str(p.engine.version)},
+            "last_answer": p.contact.answered,
             "partitions": [
                 {"topic": topic, "partition": partition, "next_offset": offset, "lag": lag}
                 for topic, partition, offset, lag in p.partitions
@@ -173,7 +182,8 @@ def _sinks(before: Mapping[str, Mapping[str, Json]], report: Report, now: float)
 
 def _troubles(picture: _Picture) -> tuple[str, ...]:
     """Return what the outside world keeps from us, in sentences: a restart would not help."""
-    return tuple(
+    silent = (silence(picture.contact),) if picture.contact.lost else ()
+    return silent + tuple(
         f"sink {name} ({sink['to']}) has not taken its records since {moment(sink['stuck_since'])}"
         for name, sink in (picture.sinks or {}).items()
         if sink["stuck_since"] is not None

@@ -140,8 +140,13 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "partition_progress_timestamp_seconds",
         "gauge",
-        "When the next offset last moved, or there was last nothing to read.",
+        "When the next offset last moved, or brokers last said that there is nothing to read.",
         (_TOPIC, _PROGRESS),
+    ),
+    Metric(
+        "source_last_answer_timestamp_seconds",
+        "gauge",
+        "When the source's brokers last answered a fetch or a look-up; 0 where there is nobody to ask.",
     ),
     Metric("consumer_assigned_partitions", "gauge", "Partitions assigned to this process."),
     Metric(

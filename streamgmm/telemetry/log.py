@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from streamgmm.records import Event, Json
+    from streamgmm.records import Contact, Event, Json
 
 _log = logging.getLogger("streamgmm.events")
 
@@ -135,6 +135,19 @@ class JsonFormatter(logging.Formatter):
         if trouble:
             line["traceback"] = "\n".join(trouble)
         return msgspec.json.encode(line, enc_hook=str).decode()
+
+
+def log_contact(before: Contact, after: Contact) -> None:
+    """Write a line when the far side of the source falls silent, and one when it answers again."""
+    if after.lost and not before.lost:
+        _log.error("%s; it is asked again and again, and nothing is lost", silence(after))
+    elif before.lost and not after.lost:
+        _log.info("Kafka answers again; it was silent for %.0f s", after.answered - before.answered)
+
+
+def silence(contact: Contact) -> str:
+    """Return a sentence about a far side that does not answer."""
+    return f"Kafka has not answered since {moment(contact.answered)}"
 
 
 def moment(seconds: float) -> str:

@@ -132,16 +132,20 @@ class Metrics:
 
     def _partitions(self, report: Report) -> None:
         """Show what is assigned now; what was revoked is gone with the replacement."""
-        now = self._clock()
+        now, answered = self._clock(), report.contact.answered
+        # A partition without lag stands well as long as its brokers say so.
+        known = now if math.isnan(answered) else min(now, answered)
         lag = {tp: report.lag.get(tp, 0) for tp in report.assigned}
         moved = {}
         for tp, waiting in lag.items():
             offset = report.next_offsets.get(tp, -1)
             before, since = self._moved.get(tp, (offset, now))
             stands = waiting > 0 and offset == before and tp not in report.ahead
-            moved[tp] = (offset, since if stands else now)
+            moved[tp] = (offset, now if offset != before else since if stands else max(since, known))
         self._moved = moved
         progress = {tp: since for tp, (_, since) in moved.items()}
+        if not math.isnan(answered):
+            self._series.set("source_last_answer_timestamp_seconds", answered)
         self._series.set("consumer_assigned_partitions", len(report.assigned))
         for reason in WAITING:
             waiting_now = sum(why == reason for why in report.waiting.values())

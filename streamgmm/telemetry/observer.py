@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from streamgmm import __version__
-from streamgmm.telemetry.log import log_events
+from streamgmm.telemetry.log import log_contact, log_events
 
 if TYPE_CHECKING:
     from streamgmm.records import Report
@@ -26,7 +26,9 @@ class Telemetry:
     def observe(self, report: Report) -> None:
         """Tell all three."""
         self.metrics.observe(report)
+        before = self.board.contact
         self.board.observe(report)
+        log_contact(before, report.contact)
         log_events(report.events)
 
     def warm(self, kernel_signatures: int) -> None:

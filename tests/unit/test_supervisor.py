@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from streamgmm.records import STAGES, EngineStatus, Report, TopicPartition, Version
+from streamgmm.records import STAGES, Contact, EngineStatus, Report, TopicPartition, Version
 from streamgmm.supervisor import DEADLINES, LONGEST_WAIT, Supervisor
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -161,6 +161,30 @@ def test_a_partition_that_waits_for_a_stuck_sink_has_the_time_the_sink_has(watch
         with watch.supervisor.busy("deliver"):
             watch.report(5, 3)
     assert watch.parts() == []
+
+
+@pytest.mark.parametrize("part", ["deliver", "commit"])
+def test_while_brokers_are_silent_a_restart_would_not_help(watch, part):
+    """And when they answer again, what waited for them has its whole deadline before it."""
+    lost = Contact(0.0, lost=True)
+    with watch.supervisor.busy(part):
+        for _ in range(200):
+            watch.report(5, 3, contact=lost, after=10.0)
+            watch.supervisor.check()
+        assert watch.parts() == []
+        watch.report(5, 3, contact=Contact(1.0))
+        watch.supervisor.check()
+        assert watch.parts() == []
+        watch.now += DEADLINES[part] + 1.0
+        assert watch.parts() == [part]
+    assert watch.ended == []
+
+
+def test_records_that_wait_for_silent_brokers_are_no_stall(watch):
+    for _ in range(1000):
+        watch.report(5, 3, contact=Contact(0.0, lost=True))
+    assert watch.parts() == []
+    assert watch.ended == []
 
 
 def test_a_partition_that_went_and_came_back_starts_anew(watch):

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 
-from streamgmm.records import EngineStatus, Event, Report, TopicPartition, Version
+from streamgmm.records import Contact, EngineStatus, Event, Report, TopicPartition, Version
 from streamgmm.supervisor import Stuck
 from streamgmm.telemetry.board import FORMAT, RECENT_REFITS, Board
+from streamgmm.telemetry.observer import Telemetry
 
 P0 = TopicPartition("vectors", 0)
 ENGINE = EngineStatus(Version(2, 5), "serving", 10, 0, float("nan"), 0.01, 1.0, 1.0, False, {}, ())
@@ -59,6 +62,27 @@ def test_sinks_count_records_and_keep_their_last_error(board):
     sink = board.status()["sinks"]["anomalies"]
     assert (sink["records"], sink["errors"], sink["last_error"]["reason"]) == (5, 1, "timeout")
     assert list(board.status()["sinks"]) == ["anomalies"]
+
+
+def test_brokers_that_do_not_answer_are_told_once_and_keep_it_from_being_ready_but_not_from_living(board, caplog):
+    caplog.set_level("INFO")
+    telemetry = Telemetry(SimpleNamespace(observe=lambda _: None), board)
+    board.warm()
+    telemetry.observe(Report(assigned=(P0,), contact=Contact(5.0)))
+    assert board.health().ready
+    for _ in range(3):
+        telemetry.observe(Report(assigned=(P0,), contact=Contact(5.0, lost=True)))
+    health = board.health()
+    assert (health.live, health.ready) == (True, False)
+    assert health.reasons == ("Kafka has not answered since 1970-01-01T00:00:05Z",)
+    assert board.status()["last_answer"] == 5.0
+    for _ in range(3):
+        telemetry.observe(Report(assigned=(P0,), contact=Contact(65.0)))
+    assert board.health().ready
+    assert [record.getMessage() for record in caplog.records] == [
+        "Kafka has not answered since 1970-01-01T00:00:05Z; it is asked again and again, and nothing is lost",
+        "Kafka answers again; it was silent for 60 s",
+    ]
 
 
 def test_a_stuck_sink_is_not_ready_and_named_with_its_place_until_it_recovers(board):

@@ -10,6 +10,7 @@ from streamgmm.records import (
     REJECT_REASONS,
     STAGES,
     UNSCORED_REASONS,
+    Contact,
     EngineStatus,
     Event,
     MemberStatus,
@@ -280,3 +281,32 @@ def test_a_scrape_sees_whole_reports(scrape):
     finally:
         stop.set()
         thread.join()
+
+
+def test_progress_ages_with_a_broker_that_does_not_answer_though_nothing_is_known_to_wait(scrape):
+    tp, start = TopicPartition("vectors", 0), scrape.now
+
+    def observe(answered, lag=0):
+        contact = Contact(answered, lost=False)
+        report = Report(assigned=(tp,), lag={tp: lag}, next_offsets={tp: 5}, contact=contact)
+        scrape.metrics.observe(report)
+
+    progress = "partition_progress_timestamp_seconds"
+    observe(start)
+    scrape.now += 1000.0
+    observe(start + 10.0)
+    assert scrape.value(progress, topic="vectors", partition="0") == start + 10.0
+    assert scrape.value("source_last_answer_timestamp_seconds") == start + 10.0
+    observe(start + 1000.0)
+    assert scrape.value(progress, topic="vectors", partition="0") == start + 1000.0
+    observe(start + 2000.0, lag=3)
+    assert scrape.value(progress, topic="vectors", partition="0") == start + 1000.0
+
+
+def test_a_source_without_brokers_has_no_answer_and_progresses(scrape):
+    tp, start = TopicPartition("vectors", 0), scrape.now
+    scrape.metrics.observe(Report(assigned=(tp,), next_offsets={tp: 5}))
+    scrape.now += 100.0
+    scrape.metrics.observe(Report(assigned=(tp,), next_offsets={tp: 5}))
+    assert scrape.value("source_last_answer_timestamp_seconds") == 0
+    assert scrape.value("partition_progress_timestamp_seconds", topic="vectors", partition="0") == start + 100.0
