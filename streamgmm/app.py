@@ -64,6 +64,7 @@ class App:
             config, self._features.names, assembly.categories(config), self._features.stems
         )
         self._identity = assembly.identity(config, self._features)
+        self._unsaved_since: float | None = None
         self._store = None if dry_run else wiring.snapshot_store(config)
         restored = self._restore()
         outlets = [] if dry_run else wiring.outlets(config)
@@ -202,14 +203,19 @@ class App:
         return None
 
     def _save(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position], pages: Arrays) -> bool:
-        """Write a snapshot; a disk that refuses costs the promotion, not the daemon."""
+        """Write a snapshot; a disk that refuses is told once, and once more when it takes snapshots again."""
         assert self._store is not None  # noqa: S101 - a dry run has no save_state, so never gets here
         created = datetime.now(UTC).isoformat()
         try:
             self._store.save(checkpoint.pack(state, features, covered, self._identity, created, pages))
         except RetryableError as error:
-            log.error("%s", error)  # noqa: TRY400 - the sentence says it all, a traceback would not
+            if self._unsaved_since is None:
+                self._unsaved_since = time.monotonic()
+                log.error("%s; it is tried again every %g s", error, self._config.state.interval)  # noqa: TRY400 - a sentence, no trace
             return False
+        if self._unsaved_since is not None:
+            log.info("snapshots are written again, after %.0f s without one", time.monotonic() - self._unsaved_since)
+            self._unsaved_since = None
         return True
 
 

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 FLUSH_SLICE = 0.5
 # A flush that has not succeeded for so long is a failure of the sink: counted, logged and shown once.
 STUCK_SECONDS = 10.0
+# Commits that are refused for so long are told. While brokers do not answer they are refused as well, and that is told.
+REFUSED_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Delivery:
         self._flushed: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._last_commit = now()
+        self._refused_since: float | None = None
+        self._refused_told = False
         self._events: list[Event] = []
         self.on_wait: Callable[[], None] = lambda: None
         """Called again and again while a sink is stuck: nothing else tells of it before the turn is over."""
@@ -164,9 +168,25 @@ class Delivery:
             return True
         accepted = self._source.commit(due, self._patience())
         self._events.append(Event("commit", {"outcome": "ok" if accepted else "refused"}))
+        self._say(accepted=accepted)
         if accepted:
             self._committed |= due
         return accepted
+
+    def _say(self, *, accepted: bool) -> None:
+        """Log once that commits are refused for long, and once that they no longer are: a rebalance refuses a few."""
+        if accepted:
+            if self._refused_told:
+                logger.info("offsets are committed again")
+            self._refused_since, self._refused_told = None, False
+        elif self._refused_since is None:
+            self._refused_since = self._now()
+        elif not self._refused_told and self._now() - self._refused_since >= REFUSED_SECONDS:
+            self._refused_told = not self._source.contact().lost
+            if self._refused_told:
+                logger.warning(
+                    "the group has taken no offsets for %g s; a restart reads these rows again", REFUSED_SECONDS
+                )
 
     def assigned(self, floors: Mapping[TopicPartition, int]) -> None:
         """Learn where newly assigned partitions are committed: nothing below is ever committed again."""

@@ -1,7 +1,8 @@
 """THE loop: poll → decode → features → step → deliver.
 
 A turn takes one batch through all of it. A promotion cuts the batch: what is done is delivered and committed, the
-snapshot is made durable, and only then does the new detector see the next row.
+snapshot is made durable, and then the new detector sees the next row. A disk or a group that refuses costs durability
+(logged, counted, alerted), never detection.
 """
 
 from __future__ import annotations
@@ -156,8 +157,10 @@ class Loop:
                 self.engine.promoted(), self.features.state(), dict(self.ledger.covered), self.pages.state()
             )
         self._events.append(Event("snapshot", {"outcome": "ok" if saved else "failed"}))
-        self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen
-        return saved
+        self._saved_at = self.now()
+        if saved:
+            self._rows_at_save = self.engine.state.rows_seen
+        return bool(saved)
 
     def _take(self, batch: RecordBatch) -> None:
         with self._stage("decode"):
@@ -200,13 +203,16 @@ class Loop:
         self._report(replace(report, held_back=self.pages.held_back()))
 
     def _promote(self, batch: RecordBatch, fields: FeatureBatch, rows: int, before: Arrays) -> None:
-        """Save the promoted detector with the feature state of exactly the rows that are done; then let it serve."""
+        """Save the promoted detector with the feature state of exactly the rows that are done; then let it serve.
+
+        Where it cannot be saved, that is tried again every `save_interval`; a restart before learns those rows anew.
+        """
         ahead = self.features.state()
         self.features.restore(before)
         self.features.apply(fields.X[:rows], fields.event_time[:rows], batch.key.take(fields.record[:rows]))
-        durable = self.save()
+        self.save()
         self.features.restore(ahead)
-        self.engine.settle(durable=durable)
+        self.engine.settle()
 
     def _rebalanced(self, change: Rebalance) -> None:
         self.order.forget(change.partitions)

@@ -50,6 +50,7 @@ def serve(config: Config, stop: Stop, *, dry_run: bool = False, until_end: bool 
         from streamgmm.app import App  # noqa: PLC0415 - it imports the kernels
 
         App(config, stop, stack, server, dry_run=dry_run, until_end=until_end).run(kernels)
+    log.info("stopped")
 
 
 def _listen(config: Config, starting: Starting, stack: ExitStack) -> Server | None:

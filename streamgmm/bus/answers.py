@@ -31,7 +31,7 @@ LONGEST_WAIT = 20.0
 # While nothing is fetched, brokers are asked for the ends of partitions this often, and waited for no longer than that.
 ASK_SECONDS = 5.0
 PATIENCE_MS = 1000
-RECENT_SECONDS = 2.0
+RECENT_SECONDS = 5.0
 QUESTIONS = (FetchRequest, ListOffsetsRequest, MetadataRequest)
 
 

@@ -175,7 +175,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         try:
             self._consumer.commit(self._stored(offsets), timeout_ms=int(seconds * 1000))
         except REFUSED as error:
-            logger.info("offsets were not committed: %s: %s", type(error).__name__, error)
+            logger.debug("offsets were not committed: %s: %s", type(error).__name__, error)
             return False
         return True
 

@@ -192,9 +192,9 @@ class Engine:
         """Return the state as it will be once the pending promotion is settled: what a snapshot of it must hold."""
         return self._refits.promoted(self.state)
 
-    def settle(self, *, durable: bool) -> None:
-        """Let the pending promotion serve, now that it is durable; or drop it when it could not be made so."""
-        self.state = self._refits.settle(self.state, durable=durable)
+    def settle(self) -> None:
+        """Let the pending promotion serve, now that it is durable, or was refused by the disk."""
+        self.state = self._refits.settle(self.state)
 
     # ── what others may know ─────────────────────────────────────────────────────────────────────────────────────
 

@@ -27,6 +27,6 @@ def drive(engine: Engine, X: Floats, t: Floats, row_hash: NDArray[np.uint64]) ->
         scored = engine.step(X[start:], t[start:], row_hash[start:])
         yield start, scored
         start += len(scored)
-        engine.settle(durable=True)
+        engine.settle()
         if not len(X):
             return

@@ -272,16 +272,13 @@ class Refits:
             after.calibration = Calibration.of(self._settings.calibration_rows, self.pending.held_out)
         return after
 
-    def settle(self, state: State, *, durable: bool) -> State:
-        """Return the state in which the pending promotion serves, or was dropped as it could not be made durable."""
+    def settle(self, state: State) -> State:
+        """Return the state in which the pending promotion serves."""
         pending = self.pending
         if pending is None:
             return state
-        if durable:
-            state = self.promoted(state)
-            self._outcome("promoted", pending.targets, version=str(pending.detector.version), fit=pending.kind)
-        else:
-            self._outcome("failed", pending.targets, message="it could not be made durable")
+        state = self.promoted(state)
+        self._outcome("promoted", pending.targets, version=str(pending.detector.version), fit=pending.kind)
         self.pending = None
         return state
 

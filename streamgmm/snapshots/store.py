@@ -70,8 +70,9 @@ class SnapshotStore:
                 f"the state folder {self.directory} is in use by process {owner}",
                 hint="stop that process, or give this one its own state.dir",
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds, and only the name of its owner is lost
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         self._remove_leftovers()
         held = ExitStack()
         held.callback(os.close, descriptor)

@@ -7,6 +7,7 @@ snapshot has rows to learn again (`start_at`).
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ class KafkaSource:
     def __init__(self, settings: KafkaSourceSettings, now: Callable[[], float]) -> None:
         self._settings = settings
         self._now = now
+        self._sleep = time.sleep
         self._consumer: Client = None
         self._members: Membership | None = None
         self._resume = Resume({}, 0)
@@ -240,7 +242,10 @@ class KafkaSource:
         if not self._paused:
             self._let_fetch(self._carry.first_offsets().keys())
         begun = self._now()
-        self._fetch(timeout)
+        self._fetch(timeout if self._answers.recent else 0.0)
+        if not self._answers.recent:
+            # To wait in kafka-python for brokers that do not answer costs half a core.
+            self._sleep(timeout)
         self._behind.waited(missing.intersection(self._missing()), self._now() - begun)
 
     def _fetch(self, timeout: float) -> None:

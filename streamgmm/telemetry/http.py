@@ -6,14 +6,18 @@ body leave as two writes); with one buffered write 10 ms, which no framework bea
 
 from __future__ import annotations
 
+import io
 import logging
+import math
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,7 +32,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 10  # a connection that says nothing for so long is closed: 300 half-open ones cost a scrape nothing
+WAIT_SECONDS = 10.0  # for a whole request, and for a whole answer to be taken; then the connection is closed
+MOST_CONNECTIONS = 64  # each has a thread; one more closes the one that has waited longest, so that probes get through
+HEAD_BYTES = 16384  # of a request line and its headers
+OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
+FRESH_SECONDS = 0.5  # scrapes within so long of each other get the same page: to write it costs as much as 1000 rows
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -61,10 +69,7 @@ Route: TypeAlias = Callable[[str], Response]
 
 def routes(registry: CollectorRegistry, board: Board) -> dict[str, Route]:
     """Return path → what answers a GET there."""
-
-    def metrics(accept: str) -> Response:
-        encode, content_type = choose_encoder(accept)
-        return Response(HTTPStatus.OK, content_type, encode(registry))
+    metrics = _Exposition(registry)
 
     def livez(_: str) -> Response:
         health = board.health()
@@ -81,6 +86,34 @@ def routes(registry: CollectorRegistry, board: Board) -> dict[str, Route]:
         "/readyz": readyz,
         "/status": lambda _: Response(HTTPStatus.OK, "application/json", msgspec.json.encode(board.status())),
     }
+
+
+class _Exposition:
+    """The page of metrics, written at most once in FRESH_SECONDS for each of its two forms."""
+
+    def __init__(self, registry: CollectorRegistry, now: Callable[[], float] = time.monotonic) -> None:
+        self._registry, self._now = registry, now
+        self._lock = threading.Lock()
+        self._pages: dict[str, tuple[float, Response]] = {}
+
+    def __call__(self, accept: str) -> Response:
+        """Return the page in OpenMetrics where that is asked for and understood, else in plain text."""
+        encode, content_type = choose_encoder(_form(accept))
+        with self._lock:
+            written, page = self._pages.get(content_type, (-math.inf, _plain(HTTPStatus.OK)))
+            if self._now() - written >= FRESH_SECONDS:
+                page = Response(HTTPStatus.OK, content_type, encode(self._registry))
+                self._pages[content_type] = self._now(), page
+        return page
+
+
+def _form(accept: str) -> str:
+    """Return one of two Accept headers: versions and escapings that a client may name are without end."""
+    try:
+        _, content_type = choose_encoder(accept)
+    except Exception:  # noqa: BLE001 - prometheus_client fails in several ways at what it cannot read
+        return ""
+    return OPEN_METRICS if content_type.startswith("application/openmetrics-text") else ""
 
 
 def verdict(good: bool, reasons: tuple[str, ...]) -> Response:
@@ -168,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "streamgmm"
     sys_version = ""
-    timeout = IDLE_SECONDS
+    timeout = WAIT_SECONDS
     disable_nagle_algorithm = True
     wbufsize = 65536
     error_content_type = "text/plain; charset=utf-8"
@@ -177,15 +210,32 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Answer one request; whatever method it names, for `do_X` methods would turn a wrong one into a 501."""
-        self.raw_requestline = self.rfile.readline(65537)
-        if not self.raw_requestline or len(self.raw_requestline) > 65536:
+        self.server.waits(self.connection)
+        head = self._head()
+        if not head:
             self.close_connection = True
             return
-        if self.parse_request():
+        connection, self.rfile = self.rfile, io.BytesIO(head)
+        self.raw_requestline = self.rfile.readline()
+        understood = self.parse_request()
+        self.rfile = connection
+        if understood:
             if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
                 self.close_connection = True  # a body that nobody reads would be taken for the next request
             self._answer()
-            self.wfile.flush()
+        self.wfile.flush()
+
+    def _head(self) -> bytes:
+        """Read a request up to the empty line after its headers; nothing of one that ends before or has no end."""
+        head = b""
+        while len(head) < HEAD_BYTES:
+            line = self.rfile.readline(HEAD_BYTES - len(head))
+            head += line
+            if not line:
+                return b""
+            if line in (b"\r\n", b"\n") and head != line:
+                return head
+        return b""
 
     def _answer(self) -> None:
         route = self.server.routes.get(urlsplit(self.path).path)
@@ -218,6 +268,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
+    """A thread for each connection, bounded in number and in time.
+
+    A client that sends a byte now and then resets every time-out of its socket; so the time is looked at from outside,
+    and the connection is shut down, which wakes its thread.
+    """
+
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128
@@ -225,12 +281,52 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], routes: Mapping[str, Route]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.routes = routes
+        # Connection → since when its request, or its client's taking of the answer, is waited for; oldest first.
+        self._open: dict[socket.socket, float] = {}
+        self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
     def server_bind(self) -> None:
         """Bind without asking the name service who we are, as the base class does."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def waits(self, connection: socket.socket) -> None:
+        """Note that the next request of a connection is waited for from now on."""
+        with self._lock:
+            self._open.pop(connection, None)
+            self._open[connection] = time.monotonic()
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base class's types
+        """Serve a connection on a thread of its own; one too many closes the one that has waited longest."""
+        with self._lock:
+            crowded = len(self._open) >= MOST_CONNECTIONS
+            oldest = next(iter(self._open), None)
+        if crowded and oldest is not None:
+            self._drop(oldest)
+        self.waits(request)
+        super().process_request(request, client_address)
+
+    def service_actions(self) -> None:
+        """Close connections whose time is up; called ten times a second."""
+        latest = time.monotonic() - WAIT_SECONDS
+        with self._lock:
+            late = [connection for connection, since in self._open.items() if since < latest]
+        for connection in late:
+            self._drop(connection)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - the base class's types
+        """Close a connection, and forget it."""
+        with self._lock:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def _drop(self, connection: socket.socket) -> None:
+        """Shut a connection down: its thread wakes, and closes it."""
+        with self._lock:
+            self._open.pop(connection, None)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - overrides
         """Note that a client left in the middle; the base class prints a traceback."""

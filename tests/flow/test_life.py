@@ -45,15 +45,33 @@ def test_a_snapshot_covers_what_is_committed_and_no_more(X):
             assert offset == committed[topic, partition]
 
 
-def test_what_cannot_be_saved_does_not_serve(X):
-    rig = Rig(logs(X), (100,))
-    while rig.engine.state.rows_seen < 800:
-        rig.loop.turn()
-    serving, rig.saves = rig.engine.state.detector.version.promotion, False
+def durations(rig):
+    return [e.labels["outcome"] for e in rig.events("snapshot")]
+
+
+def test_a_disk_that_refuses_costs_durability_and_never_detection(X):
+    """From the first start on: as many rows are scored, by the same models, and one fit is made for each of them."""
+    calm, rig = Rig(logs(X), (100,)).run(), Rig(logs(X), (100,))
+    rig.saves = False
     rig.run()
-    assert rig.engine.state.detector.version.promotion == serving
-    assert "failed" in {e.labels["outcome"] for e in rig.events("snapshot")}
-    assert rig.events("refit")[-1].labels["outcome"] == "failed"
+    assert not rig.snapshots
+    assert rig.scores == calm.scores
+    assert set(durations(rig)) == {"failed"}
+    assert {e.labels["outcome"] for e in rig.events("refit")} == {e.labels["outcome"] for e in calm.events("refit")}
+    assert len(rig.events("refit_started")) == len(calm.events("refit_started"))
+
+
+def test_what_was_refused_is_saved_when_the_disk_is_there_again_also_on_a_quiet_stream(X):
+    rig = Rig(logs(X), (100,))
+    rig.saves = False
+    rig.run()
+    rig.saves = True
+    rig.loop.turn()
+    (snapshot, committed) = rig.snapshots[-1]
+    assert snapshot.manifest["model_version"] == str(rig.engine.state.detector.version)
+    again = Rig(rig.log, (100,), rig.restored(snapshot)).run()
+    assert again.engine.state.rows_seen == rig.engine.state.rows_seen
+    assert committed == rig.log.committed
 
 
 @pytest.mark.parametrize("sizes", [(1,), (33, 500)], ids=str)

@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from streamgmm.delivery import FLUSH_SLICE, Delivery, Outlet
+from streamgmm.delivery import FLUSH_SLICE, REFUSED_SECONDS, Delivery, Outlet
 from streamgmm.errors import StopError, UndeliveredError
-from streamgmm.records import OutputRecord, TopicPartition
+from streamgmm.records import Contact, OutputRecord, TopicPartition
 from streamgmm.sinks.memory import MemorySink
 
 TP = TopicPartition("t", 0)
@@ -27,6 +27,9 @@ class Group:
         assert not any(s.pending for s in self.sinks), "committed before it was flushed"
         self.seen.append(("commit", dict(offsets)))
         return self.accepts
+
+    def contact(self):
+        return Contact()
 
     def pause(self):
         self.seen.append("pause")
@@ -145,6 +148,20 @@ def test_a_refused_commit_is_tried_again():
     assert group.commits() == [{TP: 5}, {TP: 5}]
     d.commit()
     assert len(group.commits()) == 2, "what is committed is not committed again"
+
+
+def test_commits_that_are_refused_for_long_are_told_once_and_so_is_their_end(caplog):
+    caplog.set_level("INFO")
+    group, clock = Group(accepts=False), [0.0]
+    d = Delivery(group, [Outlet(MemorySink(), "anomalies")], commit_interval=0.0, now=lambda: clock[0])
+    for n in range(10 * int(REFUSED_SECONDS)):
+        clock[0] += 1.0
+        d.complete({}, {TP: n + 1})
+    group.accepts = True
+    d.commit()
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "no offsets for 60 s" in first
+    assert second == "offsets are committed again"
 
 
 def test_offsets_never_go_back():

@@ -70,19 +70,9 @@ def test_a_promotion_waits_until_it_is_settled(rng):
     assert e.pending is not None
     assert e.state.detector is None
     assert e.promoted().detector is e.pending.detector
-    e.settle(durable=True)
+    e.settle()
     assert len(e.step(X[200:], nan[200:], h[200:])) == 200
     assert outcomes(e) == ["promoted"]
-
-
-def test_what_cannot_be_saved_does_not_serve(rng):
-    e, X = engine(), rng.normal(size=(250, 2))
-    e.step(X, np.full(250, np.nan), np.arange(250, dtype=np.uint64))
-    e.settle(durable=False)
-    assert e.state.detector is None
-    assert outcomes(e) == ["failed"]
-    feed(e, rng.normal(size=(100, 2)))
-    assert e.state.detector is not None, "the next step end tries again"
 
 
 class Scripted(InlineRunner):

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import statistics
+import threading
 import time
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from streamgmm.errors import ConfigError, StopError
 from streamgmm.records import Report, TopicPartition
 from streamgmm.supervisor import Stuck
+from streamgmm.telemetry import http as http_module
 from streamgmm.telemetry.build import build
-from streamgmm.telemetry.http import Server, parse_listen
+from streamgmm.telemetry.http import FRESH_SECONDS, HEAD_BYTES, MOST_CONNECTIONS, Server, parse_listen
 
 
 class Site:
@@ -142,6 +144,93 @@ def test_half_open_connections_cost_a_scrape_nothing(site):
     finally:
         for s in open_ones:
             s.close()
+
+
+def test_clients_that_never_end_their_request_are_bounded_in_number_and_probes_get_through(site):
+    """Each new connection closes the one that has waited longest; none of them is refused."""
+    drips = []
+    try:
+        for _ in range(3 * MOST_CONNECTIONS):
+            drips.append(socket.create_connection(site.address, timeout=60))
+            drips[-1].sendall(b"GET /metrics HT")
+        assert site.ask("/livez")[0] == 200
+        assert drips[0].recv(1) == b"", "the oldest was closed"
+        serving = [t for t in threading.enumerate() if "process_request_thread" in t.name and t.is_alive()]
+        waiting = len(site.server._server._open)
+        assert waiting <= MOST_CONNECTIONS
+        for thread in serving[: len(serving) - MOST_CONNECTIONS]:
+            thread.join(60)
+        assert site.ask("/readyz")[0] == 503
+    finally:
+        for drip in drips:
+            drip.close()
+
+
+@pytest.mark.parametrize("sent", [b"GET /livez HTTP/1.1\r\nX: ", b"", b"GET /livez HTTP/1.1\r\n\r\nGET /livez HT"])
+def test_a_byte_now_and_then_does_not_hold_a_thread(monkeypatch, sent):
+    monkeypatch.setattr(http_module, "WAIT_SECONDS", 0.5)
+    site = Site()
+    with socket.create_connection(site.address, timeout=60) as s:
+        s.sendall(sent)
+        s.settimeout(0.05)
+        while True:  # ends when the server closes; a server that never does is ended by the run's own time
+            try:
+                if not s.recv(65536):
+                    break
+            except TimeoutError:
+                s.sendall(b"x")
+            except OSError:
+                break
+    assert site.server.stop(5.0)
+
+
+def test_headers_without_end_close_the_connection(site):
+    with socket.create_connection(site.address, timeout=60) as s:
+        try:
+            s.sendall(b"GET /livez HTTP/1.1\r\n" + b"X: y\r\n" * HEAD_BYTES)
+            assert s.recv(65536) == b""
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+    assert site.ask("/livez")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=1.0.0; escaping=zzz",
+        "text/plain; version=1.0.0; escaping=",
+        "text/plain; version=x",
+        ";;;",
+        "application/openmetrics-text; version=1.0.0; escaping=dots",
+    ],
+)
+def test_whatever_form_is_asked_for_metrics_are_answered(site, accept):
+    status, headers, text = site.ask("/metrics", Accept=accept)
+    assert status == 200
+    assert headers["Content-Type"].startswith(("text/plain", "application/openmetrics-text"))
+    assert "streamgmm_ready" in text
+
+
+def test_scrapes_close_together_get_one_page():
+    class Counting:
+        written = 0
+
+        def collect(self):
+            self.written += 1
+            return iter(())
+
+    counting, now = Counting(), [10.0]
+    page = http_module._Exposition(counting, lambda: now[0])
+    for _ in range(80):
+        page("text/plain")
+    assert counting.written == 1
+    page("application/openmetrics-text; version=1.0.0")
+    for version in range(1, 50):
+        page(f"application/openmetrics-text; version={version}.0.0")
+    assert counting.written == 2, "another form is another page; another version is not"
+    now[0] += FRESH_SECONDS
+    page("text/plain")
+    assert counting.written == 3
 
 
 def test_a_kept_connection_answers_without_waiting_for_acknowledgements(site):

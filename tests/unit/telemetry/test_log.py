@@ -3,6 +3,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
 
 import pytest
 
@@ -119,3 +121,43 @@ def test_events_are_as_loud_as_their_outcome(log):
     levels = [line.split()[1] for line in log.lines()]
     assert levels == ["INFO", "ERROR", "WARNING", "DEBUG"]
     assert log.lines()[0].endswith("refit outcome=promoted member=single version=3.0")
+
+
+def test_kafka_python_s_own_lines_are_left_out_but_for_traces_and_debugging(log):
+    def lines(level):
+        log.stream.seek(0)
+        log.stream.truncate()
+        log.configure(level=level)
+        kafkas = logging.getLogger("kafka.net.connection")
+        kafkas.error("Connection lost")
+        kafkas.error("Error processing callback", exc_info=RuntimeError("unexpected"))
+        logging.getLogger("streamgmm.loop").warning("ours")
+        return [line for line in log.lines() if "Z " in line]
+
+    assert [line.split(" ", 3)[3] for line in lines("info")] == ["Error processing callback", "ours"]
+    assert len(lines("debug")) == 3
+
+
+def test_threads_that_log_at_once_meet_no_error():
+    """More kinds of line than are remembered, so that every call forgets one."""
+    repeat, errors = RepeatFilter(lambda: 0.0), []
+
+    def log(thread):
+        for i in range(3000):
+            record = logging.LogRecord("x", logging.INFO, "", 0, f"{thread % 2} {i % (2 * KINDS)}", (), None)
+            try:
+                repeat.filter(record)
+            except KeyError as error:
+                errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=log, args=(n,)) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert errors == []
