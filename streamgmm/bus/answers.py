@@ -68,8 +68,8 @@ class Answers:
 
     def _hear(self, _: object) -> None:
         """Note an answer. Called on kafka-python's own thread."""
+        self._heard = True  # first: who reads the new moment also reads that there was an answer
         self._answered = self._clock()
-        self._heard = True
 
     def waited(self) -> None:
         """Note that brokers were being asked since the last call."""
@@ -99,4 +99,7 @@ class Answers:
 
     def contact(self) -> Contact:
         """Return when brokers last answered, and whether they are silent."""
-        return Contact(self._answered, self._silent >= SILENT_SECONDS) if self._listening else Contact()
+        if not self._listening:
+            return Contact()
+        answered = self._answered
+        return Contact(answered, self._silent >= SILENT_SECONDS and not self._heard)

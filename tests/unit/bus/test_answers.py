@@ -76,6 +76,8 @@ def test_no_answer_is_told_after_its_time_with_the_moment_of_the_last_one_and_fo
     contact = line.wait(1.0)
     assert (contact.lost, contact.answered) == (True, 1e9 + 100.0)
     line.ask().success("records")
+    contact = line.answers.contact()
+    assert (contact.lost, contact.answered) == (False, 1e9 + line.now), "the silence ends with the answer itself"
     assert not line.wait(1.0).lost
 
 
