@@ -49,7 +49,7 @@ INDEX = """<!doctype html>
 <li><a href="/status">/status</a>: what it is doing, as JSON</li>
 <li><a href="/metrics">/metrics</a>: for Prometheus</li>
 <li><a href="/livez">/livez</a>: 503 when a part is past its deadline and a restart would help</li>
-<li><a href="/readyz">/readyz</a>: 200 once it takes part in the group and its kernels are compiled</li>
+<li><a href="/readyz">/readyz</a>: 200 while it has its share, brokers answer and sinks take their records</li>
 </ul>
 </html>
 """
