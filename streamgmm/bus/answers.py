@@ -44,6 +44,8 @@ class Answers:
         Monotonic seconds.
     clock
         Time of day, seconds.
+    sleep
+        Called with the seconds to wait.
 
     Attributes
     ----------
@@ -51,8 +53,13 @@ class Answers:
         The ends of partitions that were asked for while nothing was fetched.
     """
 
-    def __init__(self, now: Callable[[], float], clock: Callable[[], float] = time.time) -> None:
-        self._now, self._clock = now, clock
+    def __init__(
+        self,
+        now: Callable[[], float],
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._now, self._clock, self._sleep = now, clock, sleep
         self._listening = False
         self._answered = clock()
         self._heard = True
@@ -70,6 +77,13 @@ class Answers:
         """Note an answer. Called on kafka-python's own thread."""
         self._heard = True  # first: who reads the new moment also reads that there was an answer
         self._answered = self._clock()
+
+    def wait(self, fetch: Callable[[float], None], seconds: float) -> None:
+        """Fetch, waiting for so long; beside kafka-python when brokers are silent, as it spends half a core on that."""
+        fetch(seconds if self.recent else 0.0)
+        if not self.recent:
+            self._sleep(seconds)
+        self.waited()
 
     def waited(self) -> None:
         """Note that brokers were being asked since the last call."""

@@ -7,7 +7,6 @@ snapshot has rows to learn again (`start_at`).
 from __future__ import annotations
 
 import logging
-import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -66,7 +65,6 @@ class KafkaSource:
     def __init__(self, settings: KafkaSourceSettings, now: Callable[[], float]) -> None:
         self._settings = settings
         self._now = now
-        self._sleep = time.sleep
         self._consumer: Client = None
         self._members: Membership | None = None
         self._resume = Resume({}, 0)
@@ -162,7 +160,6 @@ class KafkaSource:
         missing = self._missing()
         if self._paused or missing or not self._carry:
             self._fetch_missing(missing, timeout)
-            self._answers.waited()
         elif self._now() - self._fetched_at >= LONGEST_SILENCE:
             self._show_up()
         members = self._group()
@@ -242,10 +239,7 @@ class KafkaSource:
         if not self._paused:
             self._let_fetch(self._carry.first_offsets().keys())
         begun = self._now()
-        self._fetch(timeout if self._answers.recent else 0.0)
-        if not self._answers.recent:
-            # To wait in kafka-python for brokers that do not answer costs half a core.
-            self._sleep(timeout)
+        self._answers.wait(self._fetch, timeout)
         self._behind.waited(missing.intersection(self._missing()), self._now() - begun)
 
     def _fetch(self, timeout: float) -> None:

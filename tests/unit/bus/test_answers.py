@@ -8,7 +8,7 @@ from kafka.future import Future
 from kafka.protocol.consumer import FetchRequest, HeartbeatRequest
 
 from streamgmm.bus import answers
-from streamgmm.bus.answers import LONGEST_WAIT, SILENT_SECONDS, Answers
+from streamgmm.bus.answers import LONGEST_WAIT, RECENT_SECONDS, SILENT_SECONDS, Answers
 from streamgmm.records import TopicPartition
 
 TP = TopicPartition("t", 0)
@@ -100,6 +100,17 @@ def test_a_turn_that_took_long_is_no_silence(line):
     line.answers.waited()
     assert not line.answers.contact().lost
     assert LONGEST_WAIT < SILENT_SECONDS
+
+
+def test_silent_brokers_are_waited_for_beside_kafka_python(line):
+    fetched, slept = [], []
+    line.answers._sleep = slept.append
+    line.answers.waited()
+    line.answers.wait(fetched.append, 0.1)
+    assert (fetched, slept) == ([0.1], [])
+    line.wait(RECENT_SECONDS)
+    line.answers.wait(fetched.append, 0.1)
+    assert (fetched, slept) == ([0.1, 0.0], [0.1])
 
 
 def test_what_was_sent_reaches_its_node(line):
