@@ -89,11 +89,12 @@ def _full(stats: SufficientStats, weight: Floats, protection: Protection) -> tup
 
 def _fewer(stats: SufficientStats, weight: Floats, protection: Protection) -> tuple[Floats, Floats, bool]:
     """Return what `_full` does, of the types with fewer numbers."""
-    means = stats.centre + stats.first / weight[:, None]
-    kind, d = stats.covariance_type, means.shape[1]
-    scatter = stats.scatter(weight) / (d if kind == "spherical" else 1)
-    covariances = _COVARIANCES[kind](scatter, weight, protection.shrinkage * d)
-    covariances = _add_to_diagonal(covariances, kind, np.full(d, protection.reg_covar))
+    kind, d = stats.covariance_type, stats.first.shape[1]
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is told by the last value
+        means = stats.centre + stats.first / weight[:, None]
+        scatter = stats.scatter(weight) / (d if kind == "spherical" else 1)
+        covariances = _COVARIANCES[kind](scatter, weight, protection.shrinkage * d)
+        covariances = _add_to_diagonal(covariances, kind, np.full(d, protection.reg_covar))
     return means, covariances, bool(np.isfinite(covariances).all() and np.isfinite(means).all())
 
 

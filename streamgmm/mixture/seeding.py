@@ -81,11 +81,12 @@ def standardised(X: Floats) -> tuple[Floats, Floats]:
     anchor = np.where(observed.any(axis=0), X[observed.argmax(axis=0), np.arange(X.shape[1])], 0.0)
     # About an observed value: a plain mean of squares loses everything far from the origin.
     delta = np.where(observed, X - anchor, 0.0)
-    means = delta.sum(axis=0) / counts
-    delta = np.where(observed, delta - means, 0.0)
-    deviations = np.sqrt(np.square(delta).sum(axis=0) / counts)
-    filled = np.where(observed, X, anchor + means)
-    return filled, np.ascontiguousarray(delta / np.where(deviations > 0.0, deviations, 1.0))
+    with np.errstate(over="ignore", invalid="ignore"):  # the fit says whether values are too large for it
+        means = delta.sum(axis=0) / counts
+        delta = np.where(observed, delta - means, 0.0)
+        deviations = np.sqrt(np.square(delta).sum(axis=0) / counts)
+        filled = np.where(observed, X, anchor + means)
+        return filled, np.ascontiguousarray(delta / np.where(deviations > 0.0, deviations, 1.0))
 
 
 def kmeans_plusplus(X: Floats, n_clusters: int, rng: np.random.Generator, weights: Floats, clip: float = 1.0) -> Ints:

@@ -66,4 +66,5 @@ def _measured(X: Floats) -> Bools:
 
 def _mean(X: Floats) -> Floats:
     known = ~np.isnan(X)
-    return np.asarray(np.where(known, X, 0.0).sum(axis=0) / known.sum(axis=0))
+    with np.errstate(over="ignore"):  # of values near the largest float
+        return np.asarray(np.where(known, X, 0.0).sum(axis=0) / known.sum(axis=0))

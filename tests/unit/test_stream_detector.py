@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from streamgmm import GaussianMixture, StreamDetector
-from streamgmm.errors import DetectorError
+from streamgmm.errors import DetectorError, FitError
 
 
 class NAType:
@@ -132,3 +132,21 @@ def test_a_fit_goes_on_only_with_a_mixture_of_the_same_shape(change, width, goes
     mixture.set_params(warm_start=False)
     if width == 2:
         assert mixture.fit(X).means_.shape == (mixture.n_components, 2)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+@pytest.mark.parametrize("wild", [1e100, 1.4e154, -1e300, np.finfo(np.float64).max])
+def test_wild_values_are_told_by_errors_of_ours_or_not_at_all(kind, wild):
+    rows = X[:300].copy()
+    rows[7, 1] = wild
+    for init in ("kmeans", "random", "k-means++", "random_from_data"):
+        mixture = GaussianMixture(2, covariance_type=kind, init_params=init, random_state=0)
+        try:
+            mixture.fit(rows)
+        except FitError:
+            continue
+        assert not np.isnan(mixture.score_samples(rows)).any()
+    mixture = GaussianMixture(2, covariance_type=kind, random_state=0).fit(X)
+    assert not np.isnan(mixture.score_samples(rows)).any()
+    assert mixture.predict(rows).shape == (300,)
