@@ -62,7 +62,7 @@ def read(path: Path, *, is_csv: bool) -> Text:
     Raises
     ------
     StopError
-        A line of CSV does not fit the header, or there is no header; damaged compression.
+        A line of CSV does not fit the header, or there is no header; there are no rows; damaged compression.
     OSError
         It cannot be opened.
     """
@@ -82,23 +82,28 @@ def read(path: Path, *, is_csv: bool) -> Text:
         records.append(record)
     if is_csv and not names:
         header(b"", path)
+    if not records:
+        raise StopError(f"{path}: there are no rows", hint="give a table that holds some")
     return Text(path, records, numbers)
 
 
-def kinds(text: Text) -> dict[str, Kind]:
+def kinds(text: Text, *, is_guess: bool) -> dict[str, Kind]:
     """Return what each column holds, by its name, in the order of their first values.
 
     Raises
     ------
     StopError
-        A line is no JSON object; or a column of numbers holds a few texts.
+        A line is no JSON object; or, where fields are guessed, a column of numbers holds a few texts.
     """
     found: dict[str, _Column] = {}
     for shape, (count, first, samples) in _shapes(text).items():
         for name, kind in shape:
             column = found.setdefault(name, _Column())
             column.add(kind, count, first, [sample[name] for sample in samples])
-    return {name: column.kind(text, name) for name, column in found.items()}
+    if is_guess:
+        for name, column in found.items():
+            column.check(text, name)
+    return {name: column.kind() for name, column in found.items()}
 
 
 def decode(text: Text, plan: Plan, unwrap: str | None = None) -> tuple[Floats, Floats | None, Callable[[int], str]]:
@@ -205,19 +210,22 @@ class _Column:
         elif kind is not type(None):
             self._other = _OTHERS.get(kind, "neither numbers nor text")
 
-    def kind(self, text: Text, name: str) -> Kind:
+    def kind(self) -> Kind:
         """Return what the column holds."""
         if self._other is not None:
             return self._other
         if not self._texts:
             return "numbers" if self._numbers else "empty"
-        if self._texts <= STRAY_TEXT * self._numbers:
+        return "text" if self._numbers else columns.text_kind(self._samples)
+
+    def check(self, text: Text, name: str) -> None:
+        """Raise StopError where a few texts stand among numbers."""
+        if self._other is None and 0 < self._texts <= STRAY_TEXT * self._numbers:
             raise StopError(
                 f"{text.place(self._first_text)}: the column {columns.shown(name)} holds numbers, and here "
                 f"{self._samples[0]!r:.40}",
-                hint="leave the cell empty if it is missing",
+                hint="leave the cell empty if it is missing, or name the fields to take in codec.fields",
             )
-        return "text" if self._numbers else columns.text_kind(self._samples)
 
 
 def _batch(records: Sequence[bytes]) -> RecordBatch:

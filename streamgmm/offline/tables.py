@@ -90,11 +90,12 @@ def ending(path: Path) -> str:
 
 
 def _of_lines(path: Path, asked: CodecSettings | None) -> Table:
-    text = lines.read(path, is_csv=ending(path) == ".csv")
-    if asked is not None and (asked.unwrap is not None or text.holds_arrays):
+    is_csv = ending(path) == ".csv"
+    text = lines.read(path, is_csv=is_csv)
+    if asked is not None and not is_csv and (asked.unwrap is not None or text.holds_arrays):
         plan = columns.Plan(asked.fields, asked.timestamp)
         return _table(path, plan, *lines.decode(text, plan, asked.unwrap))
-    kinds = lines.kinds(text)
+    kinds = lines.kinds(text, is_guess=asked is None)
     plan = columns.plan(path, kinds, asked)
     X, t, place = lines.decode(text, plan)
     for one, column in zip(plan.fields, X.T, strict=False):
@@ -149,7 +150,7 @@ def _table(
             left_out[plan.label.name] = "a label of some rows only"
     X, fields = np.ascontiguousarray(X[:, kept]), tuple(names[j] for j in kept)
     _finite(X, fields, place)
-    time = None if plan.timestamp is None else plan.timestamp.path
+    time = plan.timestamp.path if plan.timestamp is not None else None if t is None else "that of the envelope"
     return Table(X, fields, t, y, _notes(fields, time, None if y is None else plan.label, left_out))
 
 

@@ -151,6 +151,27 @@ def test_json_is_read_by_path_by_position_and_inside_envelopes(tmp_path):
     assert (table.X.tolist(), table.t.tolist()) == ([[1]], [7])
 
 
+def test_texts_among_numbers_are_no_error_where_they_are_a_category_or_not_asked_for(tmp_path):
+    path = csv(tmp_path, lines("code,a", [(100 + i % 3 if i else "A1", a) for i, a in enumerate([*A, *B])]))
+    with pytest.raises(StopError, match=r":2: the column code holds numbers, and here 'A1'"):
+        tables.read(path)
+    assert tables.read(path, asked("a")).fields == ("a",)
+    table = tables.read(path, asked("a", Field("code", "code", "category")))
+    assert table.X[:2, 1].tolist() == [category("code", "A1", {}), category("code", 101, {})]
+    with pytest.raises(StopError, match=r":2: field 'code' is a string"):
+        tables.read(path, asked("a", "code"))
+
+
+def test_a_table_has_no_envelope_where_it_has_names(tmp_path):
+    assert tables.read(csv(tmp_path, "a,b\n1,2\n"), asked("a", unwrap="debezium")).X.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(("name", "text"), [("in.csv", "a,b\n\n"), ("in.jsonl", "\n"), ("in.jsonl", "")])
+def test_a_file_without_rows_is_told(tmp_path, name, text):
+    with pytest.raises(StopError, match="there are no rows"):
+        tables.read(csv(tmp_path, text, name))
+
+
 def test_a_field_is_found_by_its_name_where_its_path_leads_nowhere(tmp_path):
     table = tables.read(csv(tmp_path, "b,a\n1,2\n"), asked(Field("a", "payload.a")))
     assert (table.fields, table.X.tolist()) == (("a",), [[2]])
