@@ -46,7 +46,7 @@ class Behind:
         self.silent.update(tp for tp, waited in self._waited.items() if waited >= self._patience)
 
     def gave(self, left: Collection[TopicPartition]) -> None:
-        """Note which partitions gave more than was taken of them: those may be waited for again."""
+        """Note which partitions gave more than was taken of them, or are new: those may be waited for again."""
         self.silent.difference_update(left)
 
 

@@ -375,6 +375,7 @@ class KafkaSource:
         most = self._settings.connection.client.get("max_partition_fetch_bytes", PARTITION_FETCH_BYTES)
         internals.limit_fetches(self._consumer, fetch_bytes(len(begun) + len(members.owned()), int(str(most))))
         self._watch.forget(begun)
+        self._behind.gave(begun)
         members.settle({tp: self._starts[tp].muted_until for tp in begun})
         self._starts = {tp: self._starts[tp] for tp in members.owned()}
 
