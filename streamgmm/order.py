@@ -56,7 +56,8 @@ class Order:
             self._note(batch.partitions[0], float(time.max()))
             self.ahead = frozenset()
             return batch, fields, {}
-        members = [np.flatnonzero(batch.partition == index) for index in range(len(batch.partitions))]
+        ends = np.cumsum(np.bincount(batch.partition, minlength=len(batch.partitions)))
+        members = np.split(np.argsort(batch.partition, kind="stable"), ends[:-1])
         for tp, mine in zip(batch.partitions, members, strict=True):
             time[mine] = np.maximum(np.maximum.accumulate(time[mine]), self._reached.get(tp, UNKNOWN))
         rank = {tp: i for i, tp in enumerate(sorted({*batch.partitions, *batch.more}))}
