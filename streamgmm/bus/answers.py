@@ -95,10 +95,16 @@ class Answers:
             self._silent += gap
 
     def ask(self, consumer: Client, partitions: Sequence[TopicPartition]) -> None:
-        """Ask where partitions end, when it is time: nothing else asks brokers anything while nothing is fetched."""
-        if not partitions or self._now() - self._asked_at < ASK_SECONDS:
+        """Ask where partitions end, or for metadata where there is none, when it is time.
+
+        While nothing is fetched, nothing else asks brokers about the log.
+        """
+        if self._now() - self._asked_at < ASK_SECONDS:
             return
         self._asked_at = self._now()
+        if not partitions:
+            internals.refresh(consumer)
+            return
         try:
             ends: Mapping[Any, int] = consumer.end_offsets(kafkas(partitions), timeout_ms=PATIENCE_MS)
         except errors.KafkaError as error:

@@ -166,8 +166,10 @@ class KafkaSource:
         self._look_around(members)
         self._settle(members)
         owned = members.owned()
+        if self._paused or not self._readable():
+            # Nothing is fetched: paused, a standby without a partition, or damage holds up all of them.
+            self._answers.ask(self._consumer, owned if self._paused else ())
         if self._paused:
-            self._answers.ask(self._consumer, owned)
             return RecordBatch.empty()
         batch = RecordBatch.empty() if self._missing() else self._take()
         next_offsets = positions.ahead(self._next_offsets(owned), self._told)

@@ -1,6 +1,7 @@
 """A broker that hangs refuses nothing: only answers to questions about the log count."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from kafka import errors
@@ -128,6 +129,17 @@ def test_while_nothing_is_fetched_the_ends_are_asked_for_now_and_then(line):
     line.now += 10.0
     line.answers.ask(line.consumer, [TP])
     assert line.answers.ends == {TP: 7}, "the last that is known"
+
+
+def test_a_member_without_a_partition_asks_as_well(line):
+    """A standby fetches nothing: without a question of its own, its brokers would count as silent."""
+    updates = []
+    line.consumer._client = SimpleNamespace(cluster=SimpleNamespace(request_update=lambda: updates.append(line.now)))
+    for _ in range(100):
+        line.now += 0.5
+        line.answers.ask(line.consumer, ())
+    assert len(updates) == 50 / answers.ASK_SECONDS
+    assert line.consumer.asked == 0
 
 
 def test_where_answers_cannot_be_heard_silence_is_never_told(line, caplog):
