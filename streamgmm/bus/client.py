@@ -187,6 +187,14 @@ def connected(connection: Connection, kind: type[Client], settings: Mapping[str,
             raise refusal(where, messages, error) from error
 
 
+CLOCK_HINT = (
+    "a timestamp is too far from the brokers' time (the topic's message.timestamp.before.max.ms and after.max.ms): "
+    "is this host's clock right? do records come with such an event time?"
+)
+
+# What trying again mends; a frame that is garbled closes its connection, and the next one may be whole.
+PASSING = (errors.RetriableError, errors.KafkaProtocolError)
+
 # kafka-python's error → ours and the remedy, while a client is running. First match wins.
 RUNNING: tuple[tuple[type[Exception], type[StreamgmmError], str], ...] = (
     (errors.TopicAuthorizationFailedError, StopError, "grant the topic's READ, WRITE and DESCRIBE to this user"),
@@ -203,6 +211,7 @@ RUNNING: tuple[tuple[type[Exception], type[StreamgmmError], str], ...] = (
     (errors.MessageSizeTooLargeError, StopError, "raise the topic's max.message.bytes and client.max_request_size"),
     (errors.RecordListTooLargeError, StopError, "raise the topic's max.message.bytes or lower client.batch_size"),
     (errors.InvalidTopicError, StopError, "topic names hold letters, digits, dot, dash and underscore"),
+    (errors.InvalidTimestampError, StopError, CLOCK_HINT),
     (errors.UnsupportedCodecError, StopError, "install the codec: pip install 'kafka-python[lz4,snappy,zstd]'"),
     (errors.KafkaProtocolError, RetryableError, ""),
     (errors.RetriableError, RetryableError, ""),

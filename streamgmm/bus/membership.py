@@ -17,6 +17,7 @@ from kafka import errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
 from streamgmm.bus import internals
+from streamgmm.bus.client import PASSING
 from streamgmm.bus.marks import Stamps
 from streamgmm.records import Rebalance, TopicPartition
 
@@ -34,8 +35,7 @@ REFUSED = (
     errors.RebalanceInProgressError,
     errors.UnknownMemberIdError,
     errors.IllegalGenerationError,
-    errors.RetriableError,
-    errors.KafkaProtocolError,
+    *PASSING,
 )
 
 
@@ -57,6 +57,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         self._pending: set[TopicPartition] = set()
         self._floor: dict[TopicPartition, int] = {}  # of what is ours: below this, nothing is committed
         self._flushed: dict[TopicPartition, int] = {}
+        self._delivered: dict[TopicPartition, int] = {}  # of what was ours: flushed, and perhaps not committed
         self._happened: list[Rebalance] = []
         self._patience = REVOKE_SECONDS
 
@@ -95,7 +96,8 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
             for tp in gone:
                 self._pending.discard(tp)
                 self._floor.pop(tp, None)
-                self._flushed.pop(tp, None)
+                if tp in self._flushed:
+                    self._delivered[tp] = self._flushed.pop(tp)
             # What nobody has heard of yet need not be taken back.
             unheard = {tp for change in self._happened if change.event == "assigned" for tp in change.partitions}
             self._happened = _without(self._happened, set(known) & unheard)
@@ -119,6 +121,11 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         with self._lock:
             return sorted(self._floor)
 
+    def delivered(self, tp: TopicPartition) -> int:
+        """Return up to where this process has delivered a partition that was taken from it; -1 where it never had."""
+        with self._lock:
+            return self._delivered.get(tp, -1)
+
     def settle(self, floors: Mapping[TopicPartition, int]) -> None:
         """Take over pending partitions; nothing below their floors is ever committed."""
         with self._lock:
@@ -134,6 +141,8 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         self._consumer.pause(*kafkas(again))
         self._release("lost", again)
         with self._lock:
+            for tp in again:
+                self._delivered.pop(tp, None)
             self._pending.update(again)
 
     def happened(self) -> list[Rebalance]:

@@ -52,8 +52,11 @@ CAUSES: tuple[tuple[str, str, str, bool], ...] = (
      "check security.username, security.password and security.mechanism", False),
     (r"UnsupportedSaslMechanism", "the broker does not speak this SASL mechanism", "check security.mechanism", False),
     (r"IllegalSaslState", "the broker wants no SASL, or another kind", "check security.protocol", False),
-    (r"Invalid frame length|InvalidReceive", "plaintext was sent to a TLS port",
+    # These four lengths are the beginning of a TLS alert (15 03 0x 00); any other is garbage, which may pass.
+    (r"Invalid frame length: 35251(8400|8656|8912|9168)\b", "plaintext was sent to a TLS port",
      "set security.protocol to SSL or SASL_SSL, or use the plaintext port", False),
+    (r"Invalid frame length|InvalidReceive|Unable to decode response|CorrelationId", "the answer is not one of Kafka's",
+     "is it a broker's port? does something between garble it?", True),
     (r"WRONG_VERSION_NUMBER|wrong version number|record layer failure", "TLS was spoken to a port without it",
      "set security.protocol to PLAINTEXT or SASL_PLAINTEXT, or use the TLS port", False),
     (r"UNEXPECTED_EOF", "the other side hung up on TLS",
@@ -67,11 +70,16 @@ CAUSES: tuple[tuple[str, str, str, bool], ...] = (
 
 
 def refusal(where: str, messages: Sequence[str], error: Exception) -> StreamgmmError:
-    """Say why a connection was refused, quoting kafka-python's log."""
+    """Say why a connection was refused, quoting kafka-python's log.
+
+    What neither Kafka, the operating system nor TLS has said is a fault of the program, and raised as it is.
+    """
     if isinstance(error, StreamgmmError):
         return error
     if isinstance(error, (ValueError, TypeError, AssertionError, errors.KafkaConfigurationError)):
         return ConfigError(f"Kafka client for {where}: {error}")
+    if not isinstance(error, (errors.KafkaError, OSError)):
+        raise error
     said = [*messages, str(error)]
     for pattern, meaning, remedy, may_pass in CAUSES:
         quote = next((text for text in said if re.search(pattern, text)), None)

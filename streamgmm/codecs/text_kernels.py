@@ -38,8 +38,11 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
-        file = dispatcher._cache._cache_file  # noqa: SLF001  # numba offers no public way to widen the stamp
-        file._source_stamp = (file._source_stamp, _helpers_stamp())  # noqa: SLF001  # as above
+        try:
+            file = dispatcher._cache._cache_file  # noqa: SLF001  # numba offers no public way to widen the stamp
+            file._source_stamp = (file._source_stamp, _helpers_stamp())  # noqa: SLF001  # as above
+        except AttributeError:  # a numba that names it otherwise: slower to start, and never yesterday's helpers
+            dispatcher = njit(nogil=True, error_model="numpy")(function)
         dispatcher.compile(signature)
         dispatcher.disable_compile()
         return dispatcher

@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 NODE = 1
 CLUSTER = "streamgmm-embedded"
+GARBAGE = b"\xff" * 64
 START_SECONDS = 10.0
 MAX_REQUEST = 100 << 20
 
@@ -212,6 +213,8 @@ class Broker:
         reply = handler(request.body, request.version, *extra)
         if inspect.isawaitable(reply):
             reply = await reply
+        if self.faults.is_garbled(request.name):
+            return GARBAGE
         return None if reply is None else encode(request.name, request.version, request.correlation_id, reply)
 
     def _node(self) -> Reply:

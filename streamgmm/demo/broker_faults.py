@@ -8,17 +8,30 @@ from streamgmm.demo.broker_protocol import Code
 
 
 class Faults:
-    """Answers that are refused or late, by the name of the request (`Produce`, `Fetch`, `OffsetCommit` ...)."""
+    """Answers that are refused, late or garbled, by the request's name (`Produce`, `Fetch`, `OffsetCommit` ...)."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._refused: dict[str, tuple[Code, int]] = {}
         self._delays: dict[str, float] = {}
+        self._garbled: dict[str, int] = {}
 
     def refuse(self, request: str, code: Code, times: int = 1) -> None:
         """Answer the next `times` requests of a kind with an error, and do nothing else for them."""
         with self._lock:
             self._refused[request] = (Code(code), times)
+
+    def garble(self, request: str, times: int = 1) -> None:
+        """Answer the next `times` requests of a kind with bytes that are no frame."""
+        with self._lock:
+            self._garbled[request] = times
+
+    def is_garbled(self, request: str) -> bool:
+        """Return whether to answer with garbage; used up by being asked."""
+        with self._lock:
+            left = self._garbled.get(request, 0)
+            self._garbled[request] = max(0, left - 1)
+            return left > 0
 
     def slow(self, request: str, seconds: float) -> None:
         """Answer every request of a kind this much later; 0 ends it."""

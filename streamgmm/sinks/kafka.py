@@ -179,7 +179,7 @@ class KafkaSink:
         self.problem = str(error) if isinstance(error, RetryableError) else f"{type(error).__name__}: {error}"
         if isinstance(error, SPOILT):
             self._renew(error)
-        elif not isinstance(error, (errors.RetriableError, RetryableError)):
+        elif not isinstance(error, (*client.PASSING, RetryableError)):
             self._hopeless = client.translate(error, f"sink {self.name}, topic {topic}")
         elif self._unknown(topic):
             self._hopeless = StopError(
@@ -224,7 +224,7 @@ class KafkaSink:
     def _judge(self, record: OutputRecord, error: Exception) -> None:
         """Say what failed; note it when trying again cannot help."""
         topic = record.topic or self._settings.topic
-        if isinstance(error, (*SPOILT, errors.RetriableError)):
+        if isinstance(error, (*SPOILT, *client.PASSING)):
             self.problem = f"{type(error).__name__}: {error}"
             logger.debug("sink %s: %s is sent again: %s", self.name, topic, self.problem)
         elif self._hopeless is None:

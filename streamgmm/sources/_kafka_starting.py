@@ -47,6 +47,8 @@ class Found(NamedTuple):
         From where on brokers have lost what the group has read; None where they have not.
     later
         Whether the partition came after the group had begun to read: its first record is new then.
+    delivered
+        Up to where this process has delivered it before it lost the partition; -1 where it never had it.
     """
 
     committed: Committed | None
@@ -56,6 +58,7 @@ class Found(NamedTuple):
     before: str
     diverged: int | None
     later: bool
+    delivered: int = -1
 
 
 def begin(found: Found, reset: Callable[[Ends], int], max_replay: int) -> tuple[Start, Move | None]:
@@ -103,6 +106,9 @@ def _go_on(found: Found, stored: Committed, reset: Callable[[Ends], int], max_re
     if stored.mark is None and covered is not None and covered.offset != offset:
         why = "somebody else has set the group's offset"
         return _at(offset, found.identity), Move("group", covered.offset, offset, max(0, offset - covered.offset), why)
+    if stored.mark is not None and move is None and offset < found.delivered <= end:
+        # The membership was lost before these were committed: nothing is to be read, or learnt, a second time.
+        return _at(found.delivered, found.identity), None
     start = start_at(covered, offset, max_replay, found.identity)
     if start.offset < first:
         start = Start(first, 0, start.muted_until, first - start.offset, found.identity)

@@ -17,6 +17,7 @@ from streamgmm.bus import client, damage, hook, internals, positions
 from streamgmm.bus.answers import Answers
 from streamgmm.bus.behind import PARTITION_FETCH_BYTES, Behind, fetch_bytes
 from streamgmm.bus.blocks import BlockCarry
+from streamgmm.bus.client import PASSING
 from streamgmm.bus.marks import NO_EPOCH, Mark, Stamps, epochs_of
 from streamgmm.bus.membership import Membership, kafkas
 from streamgmm.bus.one_by_one import RecordCarry
@@ -42,8 +43,6 @@ __all__ = ["KafkaSource", "KafkaSourceSettings", "build"]
 logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 5.0
-# What trying again mends; a frame that is garbled closes its connection, and the next one may be whole.
-PASSING = (errors.RetriableError, errors.KafkaProtocolError)
 # Rebalances wait for a poll of the consumer, and a fetch may last for many turns of the loop.
 LONGEST_SILENCE = 0.25
 
@@ -394,7 +393,8 @@ class KafkaSource:
             at_first = partitions_at_first(tp.topic, count, identity, stored, known=tp.topic in self._topics)
             later = tp.partition >= at_first
             before = self._topics.get(tp.topic, "")
-            found = Found(one, self._covered.get(tp), ends[tp], identity, before, lost.get(tp), later)
+            done = self._group().delivered(tp)
+            found = Found(one, self._covered.get(tp), ends[tp], identity, before, lost.get(tp), later, done)
             start, move = begin(found, partial(self._reset, tp), self._resume.max_replay)
             begun[tp] = start, ends[tp], move
             same = one is not None and one.offset == start.muted_until

@@ -462,6 +462,22 @@ class TestFaults:
         send_all(damaged, "t", [b"after"])
         assert read(source, 1)[0] == [(0, 20, b"after")]
 
+    @pytest.mark.parametrize(
+        "request_name",
+        ["FindCoordinator", "JoinGroup", "SyncGroup", "Heartbeat", "OffsetFetch", "ListOffsets", "Fetch", "Metadata",
+         "OffsetCommit"],
+    )  # fmt: skip
+    def test_a_garbled_answer_costs_a_connection_and_nothing_else(self, request_name, broker, connection, sources):
+        send_all(connection, "t", numbers(10))
+        broker.faults.garble(request_name, 2)
+        source = sources(connection, "t", "g")
+        rows, next_offsets = read(source, 10)
+        assert [offset for _, offset, _ in rows][-10:] == [*range(10)]
+        store(source, next_offsets)
+        wait_until(lambda: not broker.faults.is_garbled(request_name), meanwhile=lambda: source.poll(0.05))
+        send_all(connection, "t", numbers(3))
+        assert read(source, 3)[0][-1][1] == 12
+
     def test_a_refused_commit_is_no_crash(self, broker, connection, sources):
         from streamgmm.demo.broker_protocol import Code
 

@@ -123,3 +123,27 @@ def test_a_full_run_compiles_nothing(rng):
     scored = detector.process(rows)
     assert scored.is_anomaly.any()
     assert {name: tuple(value.signatures) for name, value in DISPATCHERS.items()} == before
+
+
+@pytest.mark.parametrize("dialect", ["streamgmm.codecs.text_kernels", "streamgmm.mixture.simd_kernels"])
+def test_a_numba_that_keeps_its_stamp_elsewhere_compiles_without_a_cache(dialect, monkeypatch):
+    module = importlib.import_module(dialect)
+    real, options = module.njit, []
+
+    def njit(**chosen):
+        def decorate(function):
+            options.append(chosen)
+            dispatcher = real(**chosen)(function)
+            if chosen.get("cache"):
+                dispatcher._cache = object()
+            return dispatcher
+
+        return decorate
+
+    monkeypatch.setattr(module, "njit", njit)
+
+    def half(x):
+        return x / 2
+
+    assert module.kernel("float64(float64)")(half)(3.0) == 1.5
+    assert [chosen.get("cache", False) for chosen in options] == [True, False]

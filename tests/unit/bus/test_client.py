@@ -173,3 +173,21 @@ def test_translated_leaves_other_errors_alone():
         raise errors.PolicyViolationError
     with pytest.raises(KeyError), translated("reading"):
         raise KeyError("x")
+
+
+@pytest.mark.parametrize(
+    ("logged", "kind"),
+    [
+        ("Invalid frame length: 352518912", ConfigError),  # a TLS alert
+        ("Invalid frame length: 1213486160", RetryableError),  # HTTP
+        ("Invalid frame length: -1", RetryableError),
+        ("Unable to decode response", RetryableError),
+    ],
+)
+def test_only_a_tls_alert_says_that_the_configuration_is_wrong(logged, kind):
+    assert type(refusal("b:1", [logged], errors.KafkaTimeoutError("Unable to bootstrap"))) is kind
+
+
+def test_what_no_broker_has_said_is_not_called_a_broker_that_is_away():
+    with pytest.raises(AttributeError, match="_renamed"):
+        refusal("b:1", [], AttributeError("_renamed"))

@@ -171,3 +171,25 @@ def test_a_partition_that_comes_back_starts_afresh(members, consumer):
     assign(members, A, floors={A: 30})
     revoke(members, A)
     assert consumer.committed == [{A: 10}]
+
+
+def test_what_was_delivered_before_a_partition_was_lost_is_remembered(members):
+    assign(members, A, B)
+    assert members.delivered(A) == -1
+    members.flushed({A: 10})
+    asyncio.run(members.on_partitions_lost([A, B]))
+    assert (members.delivered(A), members.delivered(B)) == (10, -1)
+
+
+def test_a_partition_whose_log_is_another_one_starts_anew(members, consumer):
+    assign(members, A, B)
+    members.flushed({A: 10})
+    members.happened()
+    consumer.paused.clear()
+    members.restart([A, C])
+    assert consumer.paused == {A}
+    assert members.happened() == [Rebalance("lost", (A,))]
+    assert members.pending() == [A]
+    assert members.owned() == [B]
+    assert members.delivered(A) == -1
+    assert consumer.committed == []

@@ -47,6 +47,11 @@ def started(reset="latest", **known):
         ({"committed": Committed(70), "covered": Position(40, 2, "new")}, (70, 0, 70, 0), ("group", 40, 70, 30)),
         ({"committed": Committed(20), "covered": Position(40, 2, "new")}, (20, 0, 20, 0), ("group", 40, 20, 0)),
         ({"committed": Committed(40), "covered": Position(40, 2, "new")}, (40, 2, 40, 0), None),
+        # A membership that was lost before what was delivered could be committed.
+        ({"committed": Committed(50, 0, OURS), "delivered": 80}, (80, 0, 80, 0), None),
+        ({"committed": Committed(90, 0, OURS), "delivered": 80}, (90, 0, 90, 0), None),
+        ({"committed": Committed(50), "delivered": 80}, (50, 0, 50, 0), None),
+        ({"committed": Committed(50, 0, Mark("old", 1)), "delivered": 80}, (10, 0, 10, 0), ("recreated", -1, 10, 0)),
         # Deleted before they were read; a later start would pass over records that are there.
         ({"committed": Committed(4, 0, OURS)}, (10, 0, 10, 0), ("retention", 4, 10, 6)),
         # Lost by the brokers: from a known offset on, and from an unknown one.
