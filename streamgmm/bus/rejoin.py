@@ -27,12 +27,18 @@ class Unharvested:
         return self._task.__await__()
 
 
-def finish_join(consumer: Client) -> None:
-    """Let the next poll wait for a join under way, and take the result of one that is done. Call it before a poll."""
+def finish_join(consumer: Client) -> bool:
+    """Let the next poll wait for a join under way, and take the result of one that is done. Call it before a poll.
+
+    False where a kafka-python keeps its join elsewhere: only a poll that lasts longer than the join finishes it then.
+    """
     coordinator = getattr(consumer, "_coordinator", None)  # the state that is forgotten
-    task = getattr(coordinator, "_join_task", None)
-    if coordinator is None or task is None:
-        return
+    if coordinator is None or not hasattr(coordinator, "_join_task"):
+        return False
+    task = coordinator._join_task  # noqa: SLF001
+    if task is None:
+        return True
     coordinator.request_rejoin()
     if task.is_done:
         coordinator._join_task = Unharvested(task)  # noqa: SLF001
+    return True

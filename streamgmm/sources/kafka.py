@@ -43,6 +43,8 @@ __all__ = ["KafkaSource", "KafkaSourceSettings", "build"]
 logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 5.0
+# A join lasts no longer, as a rule.
+JOIN_SECONDS = 3.0
 # Rebalances wait for a poll of the consumer, and a fetch may last for many turns of the loop.
 LONGEST_SILENCE = 0.25
 
@@ -249,7 +251,8 @@ class KafkaSource:
         parts = max(len(self._group().owned()), 1)
         wanted = self._carry.wanted(-(-self._settings.batch_rows // parts), -(-self._settings.batch_bytes // parts))
         fetched: Mapping[object, list[Any]] = {}
-        finish_join(self._consumer)
+        if not finish_join(self._consumer) and not self._group().owned():
+            timeout = max(timeout, JOIN_SECONDS)
         internals.unpark(self._consumer)
         try:
             fetched = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=wanted)

@@ -20,8 +20,13 @@ class Coordinator:
 
 def minded(task):
     coordinator = Coordinator(task)
-    finish_join(SimpleNamespace(_coordinator=coordinator))
+    assert finish_join(SimpleNamespace(_coordinator=coordinator))
     return coordinator
+
+
+def test_a_library_that_keeps_its_join_elsewhere_is_polled_for_longer():
+    assert not finish_join(SimpleNamespace())
+    assert not finish_join(SimpleNamespace(_coordinator=SimpleNamespace()))
 
 
 def test_without_a_join_nothing_is_asked_for():
