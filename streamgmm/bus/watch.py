@@ -76,7 +76,7 @@ class Watch:
         return self._held[tp].error
 
     def retried(self, owned: Iterable[TopicPartition]) -> list[TopicPartition]:
-        """Return the partitions whose damage is looked at again; they are held no longer."""
+        """Return the partitions whose damage is to be looked at again now."""
         due = [tp for tp in owned if tp in self._held and self._now() - self._held[tp].since >= RETRY_SECONDS]
         for tp in due:
             # Still named while it is tried: it is let go when its offset has moved.
@@ -106,7 +106,8 @@ class Watch:
             tp: before[tp] if n and before.get(tp, (-1, now))[0] == told[tp] else (told[tp], now)
             for tp, n in lag.items()
         }
-        self._held = {tp: held for tp, held in self._held.items() if told.get(tp, -1) == held.error.offset}
+        # What came before the damage may still be on its way to the loop.
+        self._held = {tp: held for tp, held in self._held.items() if tp in lag and told[tp] <= held.error.offset}
         found = dict.fromkeys(self._held, "damaged")
         found |= dict.fromkeys(positions.leaderless(consumer, [*pending, *lag]), "leader")
         standing = [tp for tp, (_, since) in self._standing.items() if now - since >= STANDING_SECONDS]

@@ -328,7 +328,7 @@ class KafkaSource:
         owned = members.owned()
         self._watch.look(self._consumer, self._settings.topics, members.pending(), self.lag(), self._told)
         if not self._paused:
-            self._consumer.resume(*kafkas(self._watch.retried(owned)))
+            self._consumer.resume(*kafkas([*self._readable(), *self._watch.retried(owned)]))
         other = [
             tp
             for tp in owned
