@@ -43,8 +43,7 @@ __all__ = ["KafkaSource", "KafkaSourceSettings", "build"]
 logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 5.0
-# A join lasts no longer, as a rule.
-JOIN_SECONDS = 3.0
+JOIN_SECONDS = 3.0  # a join lasts no longer, as a rule
 # Rebalances wait for a poll of the consumer, and a fetch may last for many turns of the loop.
 LONGEST_SILENCE = 0.25
 
