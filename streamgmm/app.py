@@ -18,7 +18,7 @@ from streamgmm import __version__, assembly, checkpoint, wiring
 from streamgmm.budget import Budget
 from streamgmm.delivery import Delivery
 from streamgmm.engine.core import Engine
-from streamgmm.errors import ConfigError, RetryableError, SnapshotError, UndeliveredError, UnloadableError
+from streamgmm.errors import ConfigError, RetryableError, SnapshotError, UndeliveredError
 from streamgmm.loop import Loop
 from streamgmm.paging import Paging
 from streamgmm.refit.runners import ThreadRunner
@@ -182,25 +182,24 @@ class App:
         if self._store is None:
             return None
         self._stack.enter_context(self._store.lock())
-        misfit: SnapshotError | None = None
-        for snapshot in self._store.intact():
-            try:
-                restored = checkpoint.unpack(snapshot, self._settings, self._identity)
-            except UnloadableError as error:
-                log.warning("skipped a snapshot: %s", error)
-                misfit = misfit or error
-                continue
-            except SnapshotError as error:
-                misfit = error
-                break
-            self._features.restore(restored.features)
-            log.info("restored model %s", snapshot.manifest["model_version"])
-            return restored
-        if misfit is not None and self._config.state.on_mismatch == "stop":
-            raise ConfigError(f"the snapshots in {self._store.directory} do not fit: {misfit}") from misfit
-        if misfit is not None:
-            log.warning("starting cold: %s", misfit)
-        return None
+        try:
+            restored = checkpoint.newest(self._store, lambda s: checkpoint.unpack(s, self._settings, self._identity))
+            if restored is None:
+                return None
+            if restored.features is not None:
+                self._features.restore(restored.features)
+        except SnapshotError as error:
+            if self._config.state.on_mismatch == "cold_start":
+                log.warning("starting cold: %s", error)
+                return None
+            raise ConfigError(f"the snapshots in {self._store.directory} do not fit: {error}") from error
+        detector = restored.state.detector
+        log.info("restored model %s", detector.version if detector else "none yet")
+        for change in restored.changes:
+            log.warning("the configuration changed since: %s", change)
+        if restored.changes:  # what serves is on disk before anything is scored by it
+            self._save(restored.state, self._features.state(), restored.covered, restored.pages)
+        return restored
 
     def _save(self, state: State, features: Arrays, covered: Mapping[TopicPartition, Position], pages: Arrays) -> bool:
         """Write a snapshot; a disk that refuses is told once, and once more when it takes snapshots again."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from streamgmm import wiring
+from streamgmm import assembly, checkpoint, wiring
 from streamgmm.config.inputs import FileSource, KafkaSource
 from streamgmm.config.outputs import FileDeadLetters, FileSink, KafkaDeadLetters, KafkaSink
-from streamgmm.errors import RetryableError, StreamgmmError
+from streamgmm.errors import RetryableError, SnapshotError, StreamgmmError
 from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
 from streamgmm.sources import Resume
 
@@ -46,6 +46,7 @@ def findings(config: Config) -> Iterator[Finding]:
         A secret's file cannot be read.
     """
     yield writable(config.state.dir, f"state {config.state.dir}")
+    yield from restorable(config)
     yield from _files(config)
     needed = {"brokers", *(f"topic {topic}" for topic in wiring.topics(config))}
     readable = True
@@ -68,6 +69,22 @@ def writable(folder: Path, what: str) -> Finding:
     except OSError as error:
         return Finding(False, what, f"cannot write into {there}: {error.strerror}")
     return Finding(True, what, "writable" if there == folder else "will be made")
+
+
+def restorable(config: Config) -> Iterator[Finding]:
+    """Say what a start would take from the snapshots that are there, and what it would fit anew."""
+    what, columns = "snapshot", assembly.pipeline(config, config.codec.names if config.codec else ())
+    settings = assembly.engine_settings(config, columns.names, assembly.categories(config), columns.stems)
+    identity, store = assembly.identity(config, columns), wiring.snapshot_store(config)
+    try:
+        found = checkpoint.newest(store, lambda s: (s.name, checkpoint.read(s, settings, identity).changes))
+    except SnapshotError as error:
+        cold = config.state.on_mismatch == "cold_start"
+        yield Finding(cold, what, f"{'it would start cold: ' if cold else ''}{error}")
+        return
+    if found is not None:
+        name, changes = found
+        yield Finding(True, what, "\n        ".join([f"{name} would be restored", *changes]))
 
 
 def _files(config: Config) -> Iterator[Finding]:

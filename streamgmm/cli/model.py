@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
 def _list(args: argparse.Namespace) -> int:
     from streamgmm.errors import SnapshotError
     from streamgmm.offline.model import existing
+    from streamgmm.snapshots import understood
 
     store = existing(args.dir)
     current = store.current()
@@ -66,12 +67,13 @@ def _list(args: argparse.Namespace) -> int:
     for name in store.names():
         try:
             manifest = store.manifest(name)
+            with understood(name):
+                version, rows = manifest["model_version"] or "none yet", manifest["engine"]["rows_seen"]
+                parent = f"  from {manifest['parent']['snapshot']}" if "parent" in manifest else ""
+                told = f"{version:<12}{rows:>12}  {manifest['created']}{parent}"
         except SnapshotError as error:
-            print(f"  {name:<20}{error}")
-            continue
-        version, rows = manifest["model_version"] or "none yet", manifest["engine"]["rows_seen"]
-        parent = f"  from {manifest['parent']['snapshot']}" if "parent" in manifest else ""
-        print(f"{'*' if name == current else ' '} {name:<20}{version:<12}{rows:>12}  {manifest['created']}{parent}")
+            told = str(error)
+        print(f"{'*' if name == current else ' '} {name:<20}{told}")
     return 0
 
 

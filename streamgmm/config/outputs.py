@@ -115,7 +115,7 @@ class State(Section):
     interval: Seconds = 60.0
     """Time between snapshots; promotions and SIGTERM save as well."""
     on_mismatch: Literal["stop", "cold_start"] = "stop"
-    """What to do with a snapshot of other features or another codec."""
+    """What to do with a snapshot of another codec, of other columns throughout, of a newer version, or not readable."""
     max_replay: Int = Field(default=100_000, ge=0)
     """Most records per partition that a restart learns again to catch up with the committed offsets."""
     keep: Int = Field(default=5, ge=1, le=1000)

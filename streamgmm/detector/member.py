@@ -11,6 +11,7 @@ import numpy as np
 from streamgmm.detector import mixtures
 from streamgmm.detector.sight import LOOKS, WHOLE, Sight
 from streamgmm.detector.view import View
+from streamgmm.errors import DetectorError
 from streamgmm.mixture.marginals import Marginals
 
 if TYPE_CHECKING:
@@ -118,14 +119,29 @@ class Member:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Member:
-        """Rebuild what `to_arrays` gave."""
-        return cls(
+        """Rebuild what `to_arrays` gave.
+
+        Raises
+        ------
+        DetectorError
+            The parts do not belong together: compiled code trusts their shapes.
+        """
+        found = cls(
             name=str(arrays["name"]),
             view=View.from_arrays(select(arrays, "view.")),
             mixture=mixtures.from_arrays(select(arrays, "mixture.")),
             trained_at=float(arrays["trained_at"]),
             sight=Sight.from_arrays(select(arrays, "sight.")),
         )
+        d = found.mixture.n_features
+        if not (found.view.holds(d) and found.sight.holds(d)):
+            raise DetectorError(f"member {found.name}: its view, its mixture and what it sees do not belong together")
+        return found
+
+    def sees(self, width: int) -> bool:
+        """Return whether rows of so many columns hold what it sees."""
+        columns = self.sight.columns
+        return len(self.view.location) == width if columns is None else max(columns) < width
 
 
 def select(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:

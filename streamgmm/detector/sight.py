@@ -45,6 +45,11 @@ class Sight:
             return np.ascontiguousarray(X[:, first : last + 1])
         return X.take(self.columns, axis=1)
 
+    def holds(self, d: int) -> bool:
+        """Return whether it is one of d columns."""
+        columns = range(d) if self.columns is None else self.columns
+        return len(columns) == d and min(columns) >= 0 and len(self.stems) in {0, d} and self.weight >= 0.0
+
     def folded(self, values: Floats, n_shown: int) -> Floats:
         """Average values (n, columns seen) over the looks at the shown column that each stems from: (n, n_shown)."""
         if not self.stems:

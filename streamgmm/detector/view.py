@@ -164,6 +164,16 @@ class View:
             arrays |= table.to_arrays()
         return arrays
 
+    def holds(self, d: int) -> bool:
+        """Return whether it is a view of d columns: finite numbers of the right shape."""
+        arrays = (self.location, self.scale, self.remembered)
+        return (
+            all(a.shape == (d,) and a.dtype == np.float64 and np.isfinite(a).all() for a in arrays)
+            and bool((self.scale > 0.0).all())
+            and self.clip > 0.0
+            and all(0 <= t.column < d and len(t.codes) > 0 and t.codes.dtype == np.float64 for t in self.counted)
+        )
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Floats]) -> View:
         """Rebuild what `to_arrays` gave."""

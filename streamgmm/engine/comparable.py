@@ -130,6 +130,13 @@ class Comparable:
         stems = {"stems": np.array(self.stems, dtype=np.int64)} if self.stems else {}
         return maps | stems | {"patterns": self.patterns, "age": np.array(self.age)}
 
+    def holds(self, width: int) -> bool:
+        """Return whether its maps are of rows of so many columns."""
+        shown = width - len(self.stems)
+        maps = all(a.dtype == np.float64 and a.ndim == 2 and len(a) == 2 for a in self.maps.values())
+        right = self.patterns.dtype == np.bool_ and self.patterns.ndim == 2
+        return maps and right and self.patterns.shape[1] == shown and all(0 <= j < shown for j in self.stems)
+
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Comparable:
         """Rebuild what `to_arrays` gave."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from streamgmm.engine.incidents import Incident
 from streamgmm.engine.thinning import Tally, Thinning
 from streamgmm.engine.window import Block, Window
 from streamgmm.errors import SnapshotError
+from streamgmm.refit.job import Kind, MemberSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,10 +25,19 @@ if TYPE_CHECKING:
 
     from streamgmm.engine.settings import EngineSettings
     from streamgmm.records import Json
-    from streamgmm.refit.job import Kind
 
     Arrays = Mapping[str, NDArray[Any]]
     Floats = NDArray[np.float64]
+
+# What a snapshot's arrays are: anything else would reach compiled code, which trusts its types.
+_FLOAT, _INT, _BOOL = np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.bool_)
+_KINDS = {
+    "window.X": (_FLOAT, 2), "window.t": (_FLOAT, 1), "window.blocks": (_INT, 1),
+    "held.X": (_FLOAT, 2), "held.t": (_FLOAT, 1), "held.blocks": (_INT, 1),
+    "calibration.recent": (_FLOAT, 1), "clocks": (_FLOAT, 2), "shadow.scores": (_FLOAT, 2),
+    "step.X": (_FLOAT, 2), "step.t": (_FLOAT, 1), "step.in_window": (_BOOL, 1),
+    "step.log_density": (_FLOAT, 1), "step.p_value": (_FLOAT, 1), "step.shadow": (_FLOAT, 1),
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -97,7 +107,10 @@ class MemberClock:
 
 @dataclass(slots=True)
 class State:
-    """The engine's memory. Values inside are frozen; the engine exchanges them at step ends."""
+    """The engine's memory. Values inside are frozen; the engine exchanges them at step ends.
+
+    `members`: the settings under which the detector's members were fitted; None where a snapshot does not tell.
+    """
 
     window: Window
     calibration: Calibration
@@ -116,6 +129,7 @@ class State:
     comparable: Comparable | None = None
     drift: Drift = field(default_factory=Drift)
     held: Window | None = None
+    members: tuple[MemberSettings, ...] | None = None
 
     @classmethod
     def fresh(cls, settings: EngineSettings) -> State:
@@ -124,6 +138,7 @@ class State:
             window=Window(settings.window),
             calibration=Calibration.of(settings.calibration_rows, np.empty(0)),
             clocks=[MemberClock() for _ in settings.members],
+            members=settings.members,
         )
 
     def to_arrays(self) -> tuple[dict[str, NDArray[Any]], dict[str, Json]]:
@@ -168,19 +183,21 @@ class State:
             "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
             "shadow": None if shadow is None else [shadow.number, shadow.kind, list(shadow.targets)],
             "step": [step.learnt, step.rows, _number(step.started), step.late],
+            "members": None if self.members is None else [asdict(member) for member in self.members],
         }
 
     @classmethod
     def from_arrays(cls, settings: EngineSettings, arrays: Arrays, manifest: Mapping[str, Json]) -> State:
-        """Rebuild what `to_arrays` gave.
+        """Rebuild what `to_arrays` gave; its members may be others than those of the settings.
 
         Raises
         ------
         SnapshotError
-            When it was made with other columns or other members.
+            When it was made with other columns, or arrays do not belong together.
         """
         state = cls.fresh(settings)
         _check(settings, arrays)
+        state.members = _members(manifest.get("members"))
         state.window = _window(settings.window, select(arrays, "window."))
         held = select(arrays, "held.")
         state.held = _window(settings.window, held) if held else None
@@ -190,41 +207,63 @@ class State:
         state.clocks = [MemberClock(int(c[0]), int(c[1]), float(c[2])) for c in arrays["clocks"]]
         detector = select(arrays, "detector.")
         state.detector = Detector.from_arrays(detector) if detector else None
-        state.drift = Drift(*manifest["drift"])
+        evidence, changed = manifest["drift"]
+        state.drift = Drift(float(evidence), int(changed))
         comparable = select(arrays, "comparable.")
         state.comparable = Comparable.from_arrays(comparable) if comparable else None
         window, calibration, rate = manifest["thinning"]
-        state.thinning = Thinning(window, calibration, _nan(rate))
+        state.thinning = Thinning(float(window), float(calibration), _nan(rate))
         since, latest, ticks, counted = manifest["tally"]
-        state.tally = Tally(_nan(since), _nan(latest), ticks, counted)
+        state.tally = Tally(_nan(since), _nan(latest), int(ticks), int(counted))
         if manifest["incident"] is not None:
             name, t, row = manifest["incident"]
-            state.incident = Incident(name, _nan(t), row)
+            state.incident = Incident(str(name), _nan(t), int(row))
         if manifest["shadow"] is not None:
             number, kind, targets = manifest["shadow"]
             members = tuple(Member.from_arrays(select(arrays, f"shadow{i}.")) for i in range(len(targets)))
-            state.shadow = Shadow(number, kind, tuple(targets), members, *arrays["shadow.scores"])
+            state.shadow = Shadow(int(number), str(kind), _indices(targets, state), members, *arrays["shadow.scores"])
         state.step = _step(arrays, manifest["step"])
         if manifest["flight"] is not None:
             kind, targets = manifest["flight"]
-            state.flight = Flight(kind, tuple(targets))
+            state.flight = Flight(kind, _indices(targets, state))
+            if kind not in get_args(Kind):
+                raise SnapshotError(f"there is no refit of kind {kind!r}")
         for name in ("rows_seen", "jobs", "refits", "epoch"):
-            setattr(state, name, manifest[name])
+            setattr(state, name, int(manifest[name]))
         return state
 
 
 def _check(settings: EngineSettings, arrays: Arrays) -> None:
+    for name, (kind, ndim) in _KINDS.items():
+        if name in arrays and (arrays[name].dtype != kind or arrays[name].ndim != ndim):
+            raise SnapshotError(f"the array {name} is {arrays[name].dtype} of {arrays[name].ndim} dimensions")
     X, d = arrays["window.X"], settings.width
     if X.size and X.shape[1] != d:
         raise SnapshotError(
             f"the snapshot has {X.shape[1]} columns, the configuration {d}",
             hint="restore the fields, choose another state.dir, or set state.on_mismatch: cold_start",
         )
-    if len(arrays["clocks"]) != len(settings.members):
-        raise SnapshotError(
-            f"the snapshot has {len(arrays['clocks'])} members, the configuration {len(settings.members)}",
-            hint="restore model.committee, or set state.on_mismatch: cold_start",
-        )
+    for window in ("window", "held"):
+        if f"{window}.X" in arrays:
+            sizes = arrays[f"{window}.blocks"]
+            lengths = {len(arrays[f"{window}.X"]), len(arrays[f"{window}.t"]), int(sizes.sum())}
+            if len(lengths) > 1 or (sizes < 0).any():
+                raise SnapshotError(f"the arrays of {window} do not belong together")
+    rows = {len(arrays[f"step.{name}"]) for name in ("X", "t", "in_window")}
+    clocks = arrays["clocks"].shape[1]
+    if len(rows) > 1 or arrays["step.X"].shape[1] not in {0, d} or clocks != len(fields(MemberClock)):
+        raise SnapshotError("the arrays of the running step, or of the clocks, do not belong together")
+
+
+def _members(told: list[dict[str, Json]] | None) -> tuple[MemberSettings, ...] | None:
+    if told is None:
+        return None
+    known = {f.name for f in fields(MemberSettings)}
+    plain: list[dict[str, Any]] = [
+        {name: tuple(value) if isinstance(value, list) else value for name, value in one.items() if name in known}
+        for one in told
+    ]
+    return tuple(MemberSettings(**one) for one in plain)
 
 
 def _named(name: str, window: Window) -> dict[str, NDArray[Any]]:
@@ -242,7 +281,7 @@ def _window(capacity: int, arrays: Arrays) -> Window:
 
 def _step(arrays: Arrays, numbers: list[Json]) -> StepRows:
     learnt, rows, started, late = numbers
-    step = StepRows(learnt=learnt, rows=rows, started=_nan(started), late=late)
+    step = StepRows(learnt=int(learnt), rows=int(rows), started=_nan(started), late=int(late))
     if len(arrays["step.t"]):
         step.X, step.t, step.in_window = [arrays["step.X"]], [arrays["step.t"]], [arrays["step.in_window"]]
     if len(arrays["step.log_density"]):
@@ -260,4 +299,11 @@ def _number(value: float) -> float | None:
 
 
 def _nan(value: float | None) -> float:
-    return float("nan") if value is None else value
+    return float("nan") if value is None else float(value)
+
+
+def _indices(targets: list[Json], state: State) -> tuple[int, ...]:
+    found = tuple(int(i) for i in targets)
+    if any(not 0 <= i < len(state.clocks) for i in found):
+        raise SnapshotError(f"it fits the members {found} of {len(state.clocks)}")
+    return found

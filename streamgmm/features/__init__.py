@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from streamgmm import registry
-from streamgmm.errors import ConfigError
+from streamgmm.errors import ConfigError, SnapshotError
 from streamgmm.features._keys import KeyTable
 from streamgmm.records import ByteColumn
 
@@ -188,13 +188,48 @@ class Pipeline:
         return keys | {f"{i}.{key}": value for i, f in enumerate(self.features) for key, value in f.state().items()}
 
     def restore(self, state: Arrays) -> None:
-        """Continue from a state of the same features."""
+        """Continue from a state of the same features.
+
+        Raises
+        ------
+        SnapshotError
+            It is the state of others.
+        """
+        kinds = [{name: (a.dtype, a.shape[1:]) for name, a in arrays.items()} for arrays in (self.state(), state)]
+        if kinds[0] != kinds[1]:
+            raise SnapshotError("what derived columns remember is not in the snapshot as it is needed")
         kept = None if self._keys is None else self._keys.restore(_part(state, "keys."))
         for i, feature in enumerate(self.features):
             mine = _part(state, f"{i}.")
             if kept is not None and feature.by_key:
                 mine = {name: value[kept] for name, value in mine.items()}
             feature.restore(mine)
+
+
+def origins(
+    specs: Sequence[Mapping[str, Json]], fields: Sequence[str], categories: Sequence[str] = ()
+) -> dict[str, Json]:
+    """Return what each column that comes out, hidden ones included, is made of: columns of equal origin mean the same.
+
+    Fields that are not named by a feature, and features that do not touch a column, leave its origin as it is.
+    """
+    made: dict[str, Json] = {name: ["category" if name in categories else "number", name] for name in fields}
+    for i, spec in enumerate(specs):
+        names, shown = Pipeline.build(specs[: i + 1], fields).features[-1].names, tuple(made)
+        replaces = names == shown and spec["type"] != "select"
+        taken = [shown[j] for j in spec["columns"]] if spec["type"] == HISTORY else list(spec.get("fields", ()))
+        options = {key: value for key, value in spec.items() if key not in {"fields", "columns", "rename"}}
+        before = {new: old for old, new in (spec.get("rename") or {}).items()}
+        after: dict[str, Json] = {}
+        for name in names:
+            base = before.get(name, name)
+            if base in made:
+                after[name] = [options, made[base]] if replaces and base in taken else made[base]
+            else:
+                source = max((f for f in taken if name.startswith((f"{f}.", f"{f} "))), key=len, default=None)
+                after[name] = [options, name if source is None else name.removeprefix(source), made.get(source or "")]
+        made = after
+    return made
 
 
 def _part(state: Arrays, prefix: str) -> dict[str, NDArray[Any]]:

@@ -21,7 +21,7 @@ from streamgmm.errors import SnapshotError, StopError
 from streamgmm.features import Pipeline
 from streamgmm.mixture.parts import over_parts
 from streamgmm.records import as_features
-from streamgmm.snapshots import SnapshotStore
+from streamgmm.snapshots import SnapshotStore, understood
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,20 +110,21 @@ class Model:
                 f"snapshot {snapshot.name} holds no model: it was written before the first fit",
                 hint="let the daemon see learning.min_records rows",
             )
-        manifest, recent = snapshot.manifest, arrays["calibration.recent"]
-        comparable = select(arrays, "comparable.")
-        return cls(
-            name=snapshot.name,
-            created=manifest["created"],
-            detector=Detector.from_arrays(detector),
-            calibration=Calibration.of(max(1, len(recent)), recent, float(manifest["engine"]["log_gain"])),
-            fields=tuple(manifest["fields"]),
-            columns=tuple(manifest["columns"]),
-            features=manifest["features"],
-            window=arrays["window.X"],
-            comparable=Comparable.from_arrays(comparable) if comparable else None,
-            categories=tuple(manifest.get("categories", ())),
-        )
+        with understood(snapshot.name):
+            manifest, recent = snapshot.manifest, arrays["calibration.recent"]
+            comparable = select(arrays, "comparable.")
+            return cls(
+                name=snapshot.name,
+                created=manifest["created"],
+                detector=Detector.from_arrays(detector),
+                calibration=Calibration.of(max(1, len(recent)), recent, float(manifest["engine"]["log_gain"])),
+                fields=tuple(manifest["fields"]),
+                columns=tuple(manifest["columns"]),
+                features=manifest["features"],
+                window=arrays["window.X"],
+                comparable=Comparable.from_arrays(comparable) if comparable else None,
+                categories=tuple(manifest.get("categories", ())),
+            )
 
     def member(self, name: str | None = None) -> Member:
         """Return a member by its name, the first one unless told.

@@ -10,7 +10,7 @@ from streamgmm.detector.committee import Detector
 from streamgmm.errors import SnapshotError, StopError
 from streamgmm.offline.model import existing
 from streamgmm.records import Version
-from streamgmm.snapshots import Snapshot, SnapshotStore
+from streamgmm.snapshots import Snapshot, SnapshotStore, understood
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +55,7 @@ def _named(store: SnapshotStore, version: str) -> str:
     intact: dict[str, str] = {}
     for name in store.names():
         try:
-            intact[str(store.manifest(name)["model_version"])] = name
+            intact[str(store.manifest(name).get("model_version"))] = name
         except SnapshotError:
             continue
     if version not in intact:
@@ -97,4 +97,5 @@ def _detector(snapshot: Snapshot) -> Detector:
     arrays = {n.removeprefix(_DETECTOR): a for n, a in snapshot.arrays.items() if n.startswith(_DETECTOR)}
     if not arrays:
         raise SnapshotError(f"snapshot {snapshot.name} holds no model: it was written before the first fit")
-    return Detector.from_arrays(arrays)
+    with understood(snapshot.name):
+        return Detector.from_arrays(arrays)

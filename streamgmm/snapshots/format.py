@@ -10,16 +10,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from streamgmm.errors import SnapshotError
+from streamgmm.errors import SnapshotError, UnloadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -120,6 +121,23 @@ def unpack(data: bytes, document: Mapping[str, Any]) -> Snapshot:
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise SnapshotError(f"the arrays of snapshot {name} cannot be read: {error}") from error
     return Snapshot(arrays, document["manifest"], name)
+
+
+@contextmanager
+def understood(name: str) -> Iterator[None]:
+    """Turn whatever goes wrong while a snapshot's contents are read into a SnapshotError: they may be anybody's.
+
+    A checksum says that the bytes are those that were written, not that they are what is expected.
+    """
+    try:
+        yield
+    except SnapshotError:
+        raise
+    except Exception as error:
+        raise UnloadableError(
+            f"snapshot {name or '(unnamed)'} cannot be loaded: {type(error).__name__}: {error}",
+            hint="move it away to use an older one, or set state.on_mismatch: cold_start",
+        ) from error
 
 
 class NewerFormatError(SnapshotError):

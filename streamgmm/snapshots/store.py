@@ -148,8 +148,8 @@ class SnapshotStore:
 
         Raises
         ------
-        SnapshotError
-            The newest one is whole, but of a newer format.
+        NewerFormatError
+            One is whole, but of a newer format.
         """
         current = self.current()
         names = [*reversed(self.names())]

@@ -199,14 +199,29 @@ def test_other_fields_do_not_start_on_an_old_snapshot(site):
     site.send_rows(1200)
     daemon = site.daemon().start("--until-end")
     assert daemon.wait(60) == 0, daemon.tail()
-    daemon.config["codec"]["fields"] = ["a", "b", "c", "d"]
+    daemon.config["codec"]["fields"] = ["d", "e"]
     assert daemon.start().wait(30) == 78
-    assert "made with other fields" in daemon.log()
+    assert "none of them stayed" in daemon.log()
     assert "on_mismatch" in daemon.log()
     daemon.config["state"]["on_mismatch"] = "cold_start"
     site.send_rows(10)
     assert daemon.start("--until-end").wait(30) == 0, daemon.tail()
     assert "starting cold" in daemon.log()
+    assert site.caught_up()
+
+
+def test_a_field_more_and_another_committee_go_on_with_what_was_learnt(site):
+    site.send_rows(1200)
+    daemon = site.daemon(model={"committee": ["slow", "fast"]}).start("--until-end")
+    assert daemon.wait(60) == 0, daemon.tail()
+    daemon.config["codec"]["fields"] = [*daemon.config["codec"]["fields"], "d"]
+    daemon.config["model"] = {"committee": ["slow", "marginals"]}
+    site.send_rows(10)
+    assert daemon.start("--until-end").wait(60) == 0, daemon.tail()
+    assert "does not know: d" in daemon.log()
+    assert "marginals is new" in daemon.log()
+    snapshot = SnapshotStore(daemon.state).newest()
+    assert str(snapshot.arrays["engine.detector.member1.name"]) == "marginals"
     assert site.caught_up()
 
 

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "assembly": {"checkpoint", "config", "engine", "errors", "features", "records", "refit"},
     "wiring": {ALL},
     "backlog": {"bus", "config", "errors", "order", "records", "wiring"},
-    "probe": {"bus", "codecs!", "config", "errors", "records", "sources!", "wiring"},
+    "probe": {"assembly", "bus", "checkpoint", "codecs!", "config", "errors", "records", "sources!", "wiring"},
     "compiled": set(),
     "budget": set(),
     "cli": {
@@ -91,7 +91,7 @@ MAY_IMPORT = {
     "ledger": {"engine.thinning", "records", "sources!"},
     "order": {"records"},
     "reporting": {"ledger", "records"},
-    "checkpoint": {"detector", "engine", "errors", "records", "snapshots"},
+    "checkpoint": {"detector", "engine", "errors", "features", "records", "snapshots"},
     "delivery": {"errors", "records", "sinks!", "sources!"},
     "supervisor": {"errors", "records"},
     "rendering": {"codecs!", "errors", "ledger", "paging", "records", "sinks!", "sinks._rendering", "sinks._scores"},
