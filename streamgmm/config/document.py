@@ -39,12 +39,17 @@ class Mark(NamedTuple):
     column: int
 
 
+NO_REFERENCE = "holds a ${...} that is not set; write $$ for a dollar sign, or give the secret in a file"
+
+
 class Problem(NamedTuple):
     """One thing that is wrong, and where."""
 
     path: Path
     message: str
     mark: Mark | None = None
+    veiled: str = ""
+    """What to say instead where the path is that of a secret: the message quotes it."""
 
 
 @dataclass(slots=True)
@@ -71,6 +76,8 @@ class Document:
     spans: list[tuple[Path, Mark, Mark]] = field(default_factory=list)
     keys: list[tuple[Path, Mark, Mark]] = field(default_factory=list)
     written: dict[Path, str] = field(default_factory=dict)
+    brought: dict[str, str] = field(default_factory=dict)
+    unknown: set[Path] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     unread: bool = False
 
@@ -86,10 +93,12 @@ class Document:
             expanded = expand(text, env)
         except InterpolationError as error:
             self.written[path] = text
-            self.problems.append(Problem(path, str(error)))
+            whole = text.startswith("${") and text.endswith("}")  # what is in the middle may be part of a password
+            self.problems.append(Problem(path, str(error), veiled="" if whole else NO_REFERENCE))
             return None
         if "$" in text:
             self.written[path] = text
+            self.brought[expanded] = text
             return None if plain and expanded in _NULL else expanded
         return resolve(text) if plain else text
 

@@ -52,7 +52,7 @@ def parse(
     document = from_text(config, variables) if isinstance(config, str) else from_mapping(config, variables)
     parsed, problems = _validate(document, require)
     if parsed is None or problems:
-        raise ConfigError(listing(name, problems, document))
+        raise ConfigError(listing(name, problems, document, Config))
     return parsed
 
 

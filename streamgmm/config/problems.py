@@ -14,7 +14,7 @@ from streamgmm.config.document import Problem
 from streamgmm.config.section import Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -29,12 +29,19 @@ LATER = {
     ("replicas",),
     ("http", "reload_on_change"),
 }
-_SECRET = re.compile(r"pas+w|pass(phrase|code)|\bpw\b|secret|token|credential|api_?key|key_password", re.IGNORECASE)
+_SECRET = re.compile(
+    r"pas+w|pwd|kennwort|jaas|auth\b|pass(phrase|code)|\bpw\b|secret|token|credential|api_?key|key_password",
+    re.IGNORECASE,
+)
 _NOT_SECRET = {
     "protocol", "ca_file", "cert_file", "key_file", "key_password_file", "check_hostname", "mechanism", "username",
     "password_file",
 }  # fmt: skip
 _HIDDEN = "**********"
+# A value that swallowed another key for want of a blank, or in which somebody wrote user:password@host.
+_SUSPECT = re.compile(r"\s\S+[:=]\S|[^\s/:]:[^\s/@]+@")
+# Variables are named in messages, what they hold is not; shorter values are words that stand there anyway.
+SHORTEST_BROUGHT = 4
 
 
 # --- from pydantic's errors to ours
@@ -55,6 +62,7 @@ def _problems(detail: ErrorDetails, document: Document, root: type[Section]) -> 
         for rule in context["broken"]:
             yield Problem((*path, *rule.at), rule.message)
     elif kind == "extra_forbidden":
+        document.unknown.add(path)  # nobody knows what it holds
         yield Problem(path, _unknown_key(detail["loc"], path, root))
     elif kind == "missing":
         yield Problem(path, f'the key "{detail["loc"][-1]}" is required here')
@@ -134,8 +142,10 @@ def _sections(annotation: Any) -> list[type[Section]]:  # noqa: ANN401 - a type 
 # --- what may be shown
 
 
-def is_secret(path: Path) -> bool:
-    """Return whether a value must never be shown: a secret, or what may be one under a misspelt key."""
+def is_secret(path: Path, unknown: Collection[Path] = ()) -> bool:
+    """Return whether a value must never be shown: a secret, or what may be one under a key that is not known."""
+    if any(path[: i + 1] in unknown for i in range(len(path))):
+        return True
     if path[-2:] == ("schema_registry", "url"):  # where people put user:password@
         return True
     if "security" in path:
@@ -144,70 +154,88 @@ def is_secret(path: Path) -> bool:
     return any(isinstance(key, str) and key not in _NOT_SECRET and _SECRET.search(key) for key in path)
 
 
-def is_secret_key(path: Path) -> bool:
+def is_secret_key(path: Path, unknown: Collection[Path] = ()) -> bool:
     """Return whether even a key must not be shown: it stands inside a secret, or was glued to one by a lost blank."""
     key = str(path[-1])
-    glued = _SECRET.search(key) is not None and not re.fullmatch(r"[\w.-]+", key)
-    return glued or (path[-2:-1] != ("security",) and is_secret(path[:-1]))
+    glued = (path in unknown or _SECRET.search(key) is not None) and not re.fullmatch(r"[\w.-]+", key)
+    return glued or (path[-2:-1] != ("security",) and is_secret(path[:-1], unknown))
 
 
 def _got(path: Path, document: Document) -> str:
     shown: object = document.written.get(path) or _value_at(path, document.data)
-    if is_secret(path) or isinstance(shown, (dict, list)):
+    if is_secret(path, document.unknown) or isinstance(shown, (dict, list)) or _is_suspect(shown):
         return ""
     text = json.dumps(shown) if shown is None or isinstance(shown, bool) else repr(shown)
     return f" (got {text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + '…'})"
 
 
-def listing(name: str, problems: Sequence[Problem], document: Document) -> str:
+def _is_suspect(value: object) -> bool:
+    return isinstance(value, str) and bool(_SUSPECT.search(value) or _SECRET.search(value))
+
+
+def listing(name: str, problems: Sequence[Problem], document: Document, root: type[Section]) -> str:
     """Return every problem as `file:line:column: path: message`, with its source line and a caret."""
+    known = frozenset(_known_keys(root))
     placed = [(problem, problem.mark or document.mark(problem.path)) for problem in problems]
     placed.sort(key=lambda item: item[1] or (0, 0))
-    entries = [_entry(name, problem, mark, document) for problem, mark in placed[:MOST_PROBLEMS]]
+    entries = [_entry(name, problem, mark, document, known) for problem, mark in placed[:MOST_PROBLEMS]]
     if len(placed) > MOST_PROBLEMS:
         entries.append(f"… and {len(placed) - MOST_PROBLEMS} more")
     return "\n".join(entries).encode("utf-8", "backslashreplace").decode()
 
 
-def _entry(name: str, problem: Problem, mark: Mark | None, document: Document) -> str:
+def _entry(name: str, problem: Problem, mark: Mark | None, document: Document, known: Collection[str]) -> str:
+    message = problem.message
+    if problem.veiled and is_secret(problem.path, document.unknown):
+        message = problem.veiled
+    for value, written in document.brought.items():
+        message = message.replace(value, written) if len(value) >= SHORTEST_BROUGHT else message
     where = name if mark is None or not document.lines else f"{name}:{mark.line + 1}:{mark.column + 1}"
-    head = ": ".join(part for part in (where, _dotted(problem.path), problem.message) if part)
+    head = ": ".join(part for part in (where, _dotted(problem.path, document.unknown), message) if part)
     if mark is None or mark.line >= len(document.lines):
         return head
-    source, column = _masked(document, mark)
+    source, column = _masked(document, mark, known)
     if len(source) > SOURCE_WIDTH:
         first = max(0, column - SOURCE_WIDTH // 2)
         source, column = source[first : first + SOURCE_WIDTH], column - first
     return f"{head}\n{mark.line + 1:>6} | {_printable(source)}\n       | {' ' * column}^"
 
 
-def _dotted(path: Path) -> str:
-    parts = (f"[{part}]" if isinstance(part, int) else "." + _shown_key(path[: i + 1]) for i, part in enumerate(path))
+def _dotted(path: Path, unknown: Collection[Path]) -> str:
+    parts = (
+        f"[{part}]" if isinstance(part, int) else "." + _shown_key(path[: i + 1], unknown)
+        for i, part in enumerate(path)
+    )
     return "".join(parts).removeprefix(".")
 
 
-def _shown_key(path: Path) -> str:
-    return _HIDDEN if is_secret_key(path) else _printable(str(path[-1])[:MOST_CHARACTERS])
+def _shown_key(path: Path, unknown: Collection[Path]) -> str:
+    return _HIDDEN if is_secret_key(path, unknown) else _printable(str(path[-1])[:MOST_CHARACTERS])
 
 
 def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _masked(document: Document, mark: Mark) -> tuple[str, int]:
+def _masked(document: Document, mark: Mark, known: Collection[str]) -> tuple[str, int]:
     """Return a source line without its secrets, and where the marked column stands in it then."""
     line, column = document.lines[mark.line], mark.column
     for first, last in sorted(_secret_spans(document, mark.line), reverse=True):
         line = line[:first] + _HIDDEN + line[last:]
         column += len(_HIDDEN) - (last - first) if column >= last else 0
     # Where the text was not read to its end, nobody knows which values are secret: go by the look of the keys.
-    shown = _hidden_by_key(line, _key_above(document.lines, mark.line)) if document.unread else line
+    shown = _hidden_by_key(line, _key_above(document.lines, mark.line), known) if document.unread else line
     return shown, column if shown == line else min(column, len(shown) - len(_HIDDEN))
 
 
 def _secret_spans(document: Document, number: int) -> Iterator[tuple[int, int]]:
-    values = ((start, end) for path, start, end in document.spans if is_secret(path))
-    keys = ((start, end) for path, start, end in document.keys if is_secret_key(path))
+    unknown = document.unknown
+    values = (
+        (start, end)
+        for path, start, end in document.spans
+        if is_secret(path, unknown) or _is_suspect(_text_of(document, start, end))
+    )
+    keys = ((start, end) for path, start, end in document.keys if is_secret_key(path, unknown))
     for start, end in (*values, *keys):
         if start.line <= number <= end.line:
             first = start.column if number == start.line else 0
@@ -216,12 +244,37 @@ def _secret_spans(document: Document, number: int) -> Iterator[tuple[int, int]]:
                 yield first, last
 
 
-def _hidden_by_key(line: str, key_above: str) -> str:
+def _text_of(document: Document, start: Mark, end: Mark) -> str:
+    """Return what stands between two places, its lines joined by blanks as YAML does."""
+    lines = document.lines[start.line : end.line + 1]
+    if len(lines) == 1:
+        return lines[0][start.column : end.column]
+    return " ".join(
+        [lines[0][start.column :], *(line.strip() for line in lines[1:-1]), lines[-1][: end.column].strip()]
+    )
+
+
+def _known_keys(root: type[Section], seen: set[type[Section]] | None = None) -> Iterator[str]:
+    """Yield the name of every key that a section holds, wherever it is."""
+    seen = set() if seen is None else seen
+    if root in seen:
+        return
+    seen.add(root)
+    for name, field in root.model_fields.items():
+        yield name
+        for section in _sections(field.annotation):
+            yield from _known_keys(section, seen)
+
+
+def _hidden_by_key(line: str, key_above: str, known: Collection[str]) -> str:
     match = _SECRET.search(line)
     if match:
         colon = line.find(":", match.end())
         return line[: colon + 1] + " " + _HIDDEN if colon >= 0 else _HIDDEN
-    return _HIDDEN if _SECRET.search(key_above) else line
+    # In a text that is no YAML only what stands by a key that is known, and not secret, is known to be harmless.
+    keys = re.findall(r"([\w.-]+)[\"']?\s*:(?=\s|$)", key_above)
+    strange = _SECRET.search(key_above) or not keys or not set(keys) <= set(known) or _SUSPECT.search(line)
+    return _HIDDEN if strange else line
 
 
 def _key_above(lines: list[str], number: int) -> str:

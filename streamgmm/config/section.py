@@ -128,7 +128,8 @@ def split_address(text: str) -> tuple[str, int] | None:
 def _secret(value: object) -> object:
     if isinstance(value, (int, float)):
         raise ValueError("should be a string; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors only
-    return value
+    # A variable or a block scalar that was filled from a file ends as the file does.
+    return value.removesuffix("\n").removesuffix("\r") if isinstance(value, str) else value
 
 
 Seconds: TypeAlias = Annotated[

@@ -191,12 +191,44 @@ def test_secrets_are_read_but_never_shown():
         "source: {security: {password: &hunter2 x}}",
         "source: {security: {password: !hunter2 x}}",
         "source: {security: {password: hunter2}, security: {password: hunter2}}",
+        "source:\n  security:\n    mechanism: PLAIN\n      password:hunter2\n",
+        "source:\n  security:\n    mechanism: PLAIN\n      kennwort:hunter2\n",
+        "source:\n  topic: rows\n    password:hunter2\n  group_id: 3\n",
+        "source: {topic: 'rows kennwort:hunter2'}",
+        "source: {security: {password: 'a${hunter2}b'}}",
+        "source: {security: {password: '${hunter2'}}",
+        "source: {pwd: hunter2}",
+        "source: {kennwort: hunter2}",
+        "kennwort: {inside: [hunter2]}",
+        "source: {basic_auth: 'u:hunter2'}",
+        'source: {client: {sasl_jaas_config: \'x username="u" pwd="hunter2";\'}}',
+        "source: {'kennwort:hunter2': }",
+        "source: {bootstrap_servers: 'user:hunter2@h:1'}",
+        "source: {bootstrap_servers: ['h:1', 'user:hunter2@h:1']}",
+        "sinks: [{topic: 'user:hunter2@host'}]",
+        "source:\n  kennwort: hunter2\n   bad: [\n",
+        "source:\n   bad: [\n  x: hunter2 ]\n",
+        "source:\n  topic: user:hunter2@h\n   bad: [\n",
+        "sinks: [{topic: '${PW}'}, {topic: '${PW}'}]",
     ],
 )
 def test_no_error_quotes_a_secret(wrong):
     with pytest.raises(ConfigError) as caught:
         parse(wrong, env={"PW": "hunter2"})
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_secret_loses_one_line_feed(ending):
+    for text, env in (("${PW}", {"PW": f"pass{ending}"}), (f"pass{ending}", {})):
+        assert parse(secured(text), env=env, require=()).source.security.password.get_secret_value() == "pass"
+    twice = parse(secured("${PW}"), env={"PW": "pass\n\n"}, require=())
+    assert twice.source.security.password.get_secret_value() == "pass\n"
+
+
+def test_an_unset_variable_is_named_also_for_a_secret():
+    with pytest.raises(ConfigError, match="variable KAFKA_PW is not set"):
+        parse(secured("${KAFKA_PW}"), env={}, require=())
 
 
 # --- what is no configuration at all
