@@ -9,7 +9,7 @@ import faulthandler
 import logging
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,8 @@ LONGEST_WAIT = 5.0
 # Parts that wait for brokers: while these are silent, a restart would not help.
 OUTSIDE = ("deliver", "commit")
 TESTAMENT_SECONDS = 5.0
+# Parts that compute: one of them that hangs may hold the interpreter lock, and then no check runs any more.
+COMPUTING = ("decode", "features", "score", "render")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,16 @@ class _Waiting:
 def dump_stacks() -> None:
     """Write the stack of every thread to standard error."""
     faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+
+
+def arm(seconds: float) -> None:
+    """End the process with exit code 1 and every stack, unless this is called again within so many seconds.
+
+    A thread of C does it, which needs no interpreter lock. It cannot tell a process that hangs from one that was
+    stopped by a signal for so long: that one is ended as it goes on.
+    """
+    with suppress(RuntimeError, OSError, ValueError):  # no standard error to write to
+        faulthandler.dump_traceback_later(seconds, exit=True, file=sys.__stderr__ or sys.stderr)
 
 
 class Supervisor:
@@ -195,8 +207,15 @@ class Supervisor:
             self._thread.join(timeout)
 
     def _watch(self) -> None:
-        while not self._stop.wait(CHECK_SECONDS):
-            self.check()
+        # Later than what is done under the lock, which names the part that is stuck.
+        held = min(self._deadlines[part] for part in COMPUTING) + self._grace + 2 * TESTAMENT_SECONDS
+        try:
+            arm(held)
+            while not self._stop.wait(CHECK_SECONDS):
+                self.check()
+                arm(held)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
 
     def _give_up(self, hopeless: list[Stuck]) -> None:
         """Say why and exit. The words go out beside us: a full pipe or a held logging lock must not keep us here."""

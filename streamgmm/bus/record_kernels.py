@@ -15,7 +15,8 @@ number of headers, headers; lengths and deltas are zig-zag varints, and a length
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from streamgmm.cache_kernels import njit
 
 # Columns of a table of batches. Those up to EPOCH come out of the header; the others say what to hand over:
 # records from offset FROM on, of the partition with index PARTITION, after the record with offset delta PREVIOUS.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from contextlib import contextmanager
@@ -40,15 +41,19 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into a request; the second one cuts the orderly stop short."""
+    """Turn SIGTERM and SIGINT into a request; the second one cuts the orderly stop short. SIGHUP changes nothing."""
 
     def request(number: int, _: FrameType | None) -> None:
         stop.request(number)
 
+    def stay(_number: int, _: FrameType | None) -> None:
+        logging.getLogger(__name__).warning("SIGHUP: the configuration is not read again; restart to read it")
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {signal.SIGTERM: request, signal.SIGINT: request, signal.SIGHUP: stay}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

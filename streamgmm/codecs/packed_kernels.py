@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from streamgmm.cache_kernels import njit
 from streamgmm.codecs.text_kernels import BYTES, INTS, kernel, load_float32, load_float64
 
 # How rows look: some must go, some cells are missing, nothing is missing.

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]  # llvmlite ships no types
-from numba import njit
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from streamgmm.cache_kernels import njit, widen_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +39,7 @@ def kernel(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
-        try:
-            file = dispatcher._cache._cache_file  # noqa: SLF001  # numba offers no public way to widen the stamp
-            file._source_stamp = (file._source_stamp, _helpers_stamp())  # noqa: SLF001  # as above
-        except AttributeError:  # a numba that names it otherwise: slower to start, and never yesterday's helpers
-            dispatcher = njit(nogil=True, error_model="numpy")(function)
+        widen_stamp(dispatcher, _helpers_stamp())
         dispatcher.compile(signature)
         dispatcher.disable_compile()
         return dispatcher

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from streamgmm.cache_kernels import njit
 
 # So few scores are counted one by one: a search that halves costs a mispredicted branch at every step.
 FEW = 8

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from streamgmm.cache_kernels import njit
 
 # numba's own names, read by numba.
 HASHES, INTS = "Array(uint64, 1, 'C', readonly=True)", "Array(int64, 1, 'C', readonly=True)"

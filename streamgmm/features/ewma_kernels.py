@@ -8,7 +8,8 @@ one wild reading moves the mean by little, and what lasts is followed within a f
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from streamgmm.cache_kernels import njit
 
 # Squares of what is larger overflow in what follows: the past goes on as if it had not been.
 LARGEST = 1e150

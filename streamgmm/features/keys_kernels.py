@@ -6,7 +6,9 @@ Open addressing with linear probing; a key is its 128-bit hash. Order of use is 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
+
+from streamgmm.cache_kernels import njit
 
 NEWEST, OLDEST, USED = 0, 1, 2
 _A, _B = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)

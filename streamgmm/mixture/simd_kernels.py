@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import binding, ir  # type: ignore[import-untyped]  # llvmlite ships no types
-from numba import config, njit
+from numba import config
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
+
+from streamgmm.cache_kernels import njit, widen_stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,11 +59,7 @@ def kernel(*signatures: Any, contract: bool = True) -> Callable[[Callable[..., A
     def decorate(function: Callable[..., Any]) -> Any:
         fastmath: Any = {"contract"} if contract else False
         dispatcher: Any = njit(nogil=True, cache=True, error_model="numpy", fastmath=fastmath)(function)
-        try:
-            file = dispatcher._cache._cache_file  # noqa: SLF001  # numba offers no public way to widen the stamp
-            file._source_stamp = (file._source_stamp, _helpers_stamp())  # noqa: SLF001  # as above
-        except AttributeError:  # a numba that names it otherwise: slower to start, and never yesterday's helpers
-            dispatcher = njit(nogil=True, error_model="numpy", fastmath=fastmath)(function)
+        widen_stamp(dispatcher, _helpers_stamp())
         for signature in signatures:
             dispatcher.compile(signature)
         dispatcher.disable_compile()

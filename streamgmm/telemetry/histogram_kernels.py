@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numba import njit
+from streamgmm.cache_kernels import njit
 
 
 @njit("float64(float64[::1], float64[::1], int64[::1])", nogil=True, cache=True, error_model="numpy")

@@ -263,3 +263,34 @@ def test_a_hung_process_names_the_part_shows_its_stack_and_exits_1():
     assert done.returncode == 1
     assert "deliver is stuck" in done.stderr
     assert "a_sink_that_hangs" in done.stderr
+
+
+HOLDING_THE_LOCK = """
+import re, time
+from streamgmm import supervisor
+supervisor.TESTAMENT_SECONDS = 0.1
+deadlines = dict.fromkeys(supervisor.COMPUTING, 0.5)
+watch = supervisor.Supervisor(last_resort=lambda: None, now=time.monotonic, deadlines=deadlines, grace=0.1)
+watch.start()
+time.sleep(0.2)
+print("started", flush=True)
+with watch.busy("score"):
+    re.match("(a+)+$", "a" * 60 + "b")  # for years, with the interpreter lock held
+"""
+
+
+def test_a_hang_that_holds_the_interpreter_lock_is_ended():
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDING_THE_LOCK], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout == "started\n"
+    assert done.returncode == 1
+    assert "Timeout" in done.stderr
+    assert "in <module>" in done.stderr
+
+
+def test_an_orderly_stop_disarms_the_last_resort():
+    code = HOLDING_THE_LOCK.replace('with watch.busy("score"):', "watch.stop(5.0)\nif True:")
+    code = code.replace('re.match("(a+)+$", "a" * 60 + "b")', 'time.sleep(3.0); print("alive")')
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stdout) == (0, "started\nalive\n")

@@ -1,0 +1,40 @@
+"""`streamgmm run`: what signals do."""
+
+import os
+import signal
+import threading
+
+from streamgmm.cli.run import _signals
+from streamgmm.stop import Stop
+
+
+def test_a_hangup_is_logged_and_changes_nothing(caplog):
+    stop = Stop()
+    with _signals(stop):
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested()
+    assert "SIGHUP" in caplog.text
+    assert "restart" in caplog.text
+
+
+def test_sigterm_asks_for_a_stop_and_handlers_are_given_back():
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before, stop = [signal.getsignal(number) for number in numbers], Stop()
+    with _signals(stop):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested()
+        assert stop.signal == signal.SIGTERM
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_on_another_thread_signals_are_left_alone():
+    found = []
+
+    def look():
+        with _signals(Stop()):
+            found.append(signal.getsignal(signal.SIGHUP))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGHUP)]
