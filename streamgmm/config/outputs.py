@@ -119,7 +119,7 @@ class State(Section):
     max_replay: Int = Field(default=100_000, ge=0)
     """Most records per partition that a restart learns again to catch up with the committed offsets."""
     keep: Int = Field(default=5, ge=1, le=1000)
-    """Snapshots to keep."""
+    """Newest snapshots to keep; beside them, the last of every hour of a day and of every day of a week are kept."""
 
 
 def _listen(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds

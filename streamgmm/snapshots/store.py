@@ -12,6 +12,8 @@ import json
 import logging
 import os
 import re
+import stat
+import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from streamgmm.errors import RetryableError, SnapshotError, StopError
 from streamgmm.snapshots.format import NewerFormatError, Snapshot, pack, read_manifest, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 _CURRENT = "CURRENT.json"
@@ -28,6 +30,7 @@ _LOCK = "lock"
 _TEMPORARY = ".tmp-"
 _NAME = re.compile(r"(\d{8,})(-[\w.-]{1,64})?\.json", re.ASCII)
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+_HOUR, _DAY = 3600, 86_400
 _log = logging.getLogger(__name__)
 
 
@@ -39,12 +42,14 @@ class SnapshotStore:
     directory
         Made with mode 0700 where it is missing.
     keep
-        Newest snapshots to keep; the current one is kept whatever its age.
+        Newest snapshots to keep; beside them, the last one of every hour of a day and of every day of a week.
     """
 
-    def __init__(self, directory: Path | str, *, keep: int = 5) -> None:
+    def __init__(self, directory: Path | str, *, keep: int = 5, now: Callable[[], float] = time.time) -> None:
         self.directory = Path(directory)
         self._keep = max(1, keep)
+        self._now = now
+        self._descriptor: int | None = None
 
     def lock(self) -> ExitStack:
         """Become the folder's only owner, until the returned context manager is closed or the process ends.
@@ -54,12 +59,24 @@ class SnapshotStore:
         StopError
             Another process owns it, or it cannot be made.
         """
+        self._descriptor = self._acquire()
+        self._remove_leftovers()
+        held = ExitStack()
+        held.callback(self._release)
+        return held
+
+    def _acquire(self) -> int:
+        path = self.directory / _LOCK
         try:
             self._make_folder()
-            descriptor = os.open(self.directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PRIVATE_FILE)
+            self._check_folder()
+            # A link may point to a file of anybody's.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE_FILE)
         except OSError as error:
+            linked = path.is_symlink()
             raise StopError(
-                f"cannot use the state folder {self.directory}: {error.strerror}", hint="make it writable for this user"
+                f"cannot use the state folder {self.directory}: {'its lock is a link' if linked else error.strerror}",
+                hint=f"delete {path}" if linked else "make it writable for this user",
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,10 +90,43 @@ class SnapshotStore:
         with suppress(OSError):  # a full disk: the lock holds, and only the name of its owner is lost
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._remove_leftovers()
-        held = ExitStack()
-        held.callback(os.close, descriptor)
-        return held
+        return descriptor
+
+    def _release(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _hold(self) -> None:
+        """Take the lock of a folder that was deleted and made anew meanwhile: another process may own it by now."""
+        if self._descriptor is None:
+            return
+        try:
+            if os.path.samestat(os.fstat(self._descriptor), os.lstat(self.directory / _LOCK)):
+                return
+        except FileNotFoundError:
+            pass
+        try:
+            taken = self._acquire()
+        except StopError as error:
+            if isinstance(error.__cause__, OSError):  # the disk refuses, which is no reason to stop
+                raise error.__cause__ from None
+            raise
+        os.close(self._descriptor)
+        self._descriptor = taken
+
+    def _check_folder(self) -> None:
+        found = self.directory.stat()
+        if found.st_uid not in {os.geteuid(), 0}:
+            raise StopError(
+                f"the state folder {self.directory} belongs to another user",
+                hint=f"chown it to user {os.geteuid()}, or name a folder in it, which is made for this user alone",
+            )
+        if found.st_mode & stat.S_IWOTH:
+            raise StopError(
+                f"everybody can write to the state folder {self.directory}",
+                hint="chmod 700 it, or name a folder in it, which is made for this user alone",
+            )
 
     def save(self, snapshot: Snapshot, label: str = "") -> str:
         """Write a snapshot durably, make it current, and return its name (a number, and the label if there is one).
@@ -89,6 +139,7 @@ class SnapshotStore:
             It holds what cannot be stored.
         """
         try:
+            self._hold()
             self._make_folder()
             name = self._next_name(label)
             data, manifest = pack(snapshot, name)
@@ -189,8 +240,11 @@ class SnapshotStore:
     def _write(self, file: str, data: bytes) -> None:
         """Put a file in place: complete and durable, or not at all."""
         temporary = self.directory / f"{_TEMPORARY}{file}"
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _PRIVATE_FILE)
+        # What stands there is not ours, or is left over: a link must not be written through.
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
         with os.fdopen(descriptor, "wb") as out:
+            os.fchmod(descriptor, _PRIVATE_FILE)
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
@@ -205,14 +259,25 @@ class SnapshotStore:
             os.close(descriptor)
 
     def _prune(self, current: str) -> None:
-        kept = {*self.names()[-self._keep :], current}
-        for name in self.names():
+        names = self.names()
+        kept = {*names[-self._keep :], *self._by_age(names), current}
+        for name in names:
             if name not in kept:
                 # The manifest first: a snapshot without arrays would look damaged.
                 (self.directory / f"{name}.json").unlink(missing_ok=True)
         for arrays in self.directory.glob("*.npz"):
             if arrays.stem not in kept:
                 arrays.unlink(missing_ok=True)
+
+    def _by_age(self, names: Sequence[str]) -> set[str]:
+        """Return the newest snapshot of every hour of the last day, and of every day of the last week."""
+        newest: dict[tuple[int, int], str] = {}
+        for name in names:  # oldest first: a newer one of the same hour takes its place
+            written = (self.directory / f"{name}.json").stat().st_mtime
+            for span, length in ((_DAY, _HOUR), (7 * _DAY, _DAY)):
+                if self._now() - written < span:
+                    newest[length, int(written // length)] = name
+        return set(newest.values())
 
     def _remove_leftovers(self) -> None:
         with suppress(OSError):

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -229,3 +230,89 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path):
         SnapshotStore(tmp_path / "file" / "state").lock()
     assert SnapshotStore(tmp_path / "nowhere").newest() is None
     assert SnapshotStore(tmp_path / "nowhere").names() == ()
+
+
+@pytest.mark.parametrize("name", ["lock", ".tmp-00000001.npz", ".tmp-00000001.json", ".tmp-CURRENT.json"])
+def test_no_link_in_the_folder_is_followed(folder, tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder.mkdir(mode=0o700)
+    kept = SnapshotStore(folder)
+    if name == "lock":
+        (folder / name).symlink_to(victim)
+        with pytest.raises(StopError, match="link"):
+            kept.lock()
+    else:
+        with kept.lock():
+            (folder / name).symlink_to(victim)
+            kept.save(snapshot())
+        assert kept.newest().manifest == {"i": 0}
+    assert victim.read_text() == "precious"
+    assert not any(path.is_symlink() for path in folder.iterdir() if path.name != "lock")
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o703, 0o1777])
+def test_a_folder_that_everybody_can_write_to_is_refused(folder, mode):
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(StopError, match="everybody can write") as error:
+        SnapshotStore(folder).lock()
+    assert "chmod 700" in error.value.hint
+    with SnapshotStore(folder / "inside").lock():
+        assert stat.S_IMODE((folder / "inside").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_another_users_folder_is_refused(folder):
+    folder.mkdir()
+    os.chown(folder, 12345, 12345)
+    with pytest.raises(StopError, match="another user"):
+        SnapshotStore(folder).lock()
+
+
+def test_a_deleted_folder_comes_back_with_its_lock(folder):
+    kept = SnapshotStore(folder)
+    with kept.lock():
+        shutil.rmtree(folder)
+        kept.save(snapshot())
+        with pytest.raises(StopError, match=f"in use by process {os.getpid()}"):
+            SnapshotStore(folder).lock()
+    with SnapshotStore(folder).lock():
+        pass
+
+
+def test_a_deleted_folder_that_another_owns_by_now_is_left_to_it(folder):
+    kept = SnapshotStore(folder)
+    with kept.lock():
+        shutil.rmtree(folder)
+        with SnapshotStore(folder).lock(), pytest.raises(StopError, match="in use"):
+            kept.save(snapshot())
+    assert SnapshotStore(folder).newest() is None
+
+
+def test_the_last_of_every_hour_and_day_are_kept(folder):
+    now = [20_000 * 86_400.0 + 1800.0]
+    kept, written = SnapshotStore(folder, keep=3, now=lambda: now[0]), {}
+    for _ in range(10 * 24 * 4):
+        now[0] += 900.0
+        name = kept.save(snapshot())
+        os.utime(folder / f"{name}.json", (now[0], now[0]))
+        written[name] = now[0]
+    ages = [now[0] - written[name] for name in kept.names()]
+    assert sum(age < 3600 for age in ages) <= 5
+    assert 23 <= len({int(written[n] // 3600) for n in kept.names() if now[0] - written[n] < 86_400}) <= 25
+    assert {int(written[n] // 86_400) for n in kept.names()} >= {int(now[0] // 86_400) - day for day in range(7)}
+    assert max(ages) < 8 * 86_400
+    assert len(ages) <= 3 + 25 + 8
+
+
+def test_a_deleted_folder_that_cannot_be_made_again_is_tried_later(folder):
+    kept = SnapshotStore(folder)
+    with kept.lock():
+        shutil.rmtree(folder)
+        folder.write_text("in the way")
+        with pytest.raises(RetryableError):
+            kept.save(snapshot())
+        folder.unlink()
+        kept.save(snapshot())
+    assert kept.newest() is not None
