@@ -89,6 +89,10 @@ class Calibration:
         exchange(self.ordered, np.sort(leaving), np.sort(scores), ordered)
         return Calibration(self.capacity, recent, ordered, self.log_gain)
 
+    def newest(self, n: int) -> Calibration:
+        """Return the calibration of the n newest scores alone."""
+        return Calibration.of(self.capacity, self.recent[-n:] if n > 0 else self.recent[:0], self.log_gain)
+
     def p_values(self, log_density: Floats) -> Floats:
         """Return, for each log-density (n,), the share of normal rows that are at least as improbable.
 

@@ -182,7 +182,9 @@ class Engine:
         state.step = StepRows()
         scores = np.concatenate(step.log_density) if step.log_density else np.empty(0)
         judged = self._refits.judge(state, step, scores)
-        changed = observe_drift(state, self.settings, np.concatenate(step.p_value) if step.p_value else np.empty(0))
+        changed = observe_drift(
+            state, self.settings, np.concatenate(step.p_value) if step.p_value else np.empty(0), scores
+        )
         learn(state, self.settings, step, scores)
         self._refits.after_step(state, changed=changed, judged=judged)
 

@@ -35,6 +35,8 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
         block = Block.locked(X, t) if chosen.all() else Block.locked(X[chosen], t[chosen])
         if settings.adopt_after is not None:
             state.held = hold(state.held, block, state.drift, settings.window)
+            # Before this step's scores: what a change is judged by for as long as it is held back.
+            state.reference = None if state.held is None else state.reference or state.calibration
         if state.held is None:
             _remember(state, block)
         if state.comparable is not None:
@@ -51,8 +53,15 @@ def learn(state: State, settings: EngineSettings, step: StepRows, scores: Floats
     )
 
 
-def observe_drift(state: State, settings: EngineSettings, p: Floats) -> bool:
-    """Let the p-values (n,) of the step's learnt rows count as evidence of a change; return whether there is enough."""
+def observe_drift(state: State, settings: EngineSettings, p: Floats, scores: Floats) -> bool:
+    """Let the p-values (n,) of the step's learnt rows count as evidence of a change; return whether there is enough.
+
+    While rows are held back, their scores (n,) are ranked among those from before the change: the buffer fills with
+    the rows of the change themselves, and these would look usual before their time has come
+    (`test_a_change_is_adopted_once_however_long_it_must_last`).
+    """
+    if state.reference is not None and len(scores) == len(p):
+        p = state.reference.p_values(scores)
     state.drift = state.drift.follow(p)
     if settings.adopt_after is not None:
         return adopts(state.held, state.drift, settings.adopt_after)
@@ -66,6 +75,10 @@ def cut(state: State, settings: EngineSettings) -> tuple[int, ...]:
     """
     rule = RULES[settings.adaptation] or ADOPTED
     since = math.ceil(state.drift.rows * state.thinning.window / state.thinning.calibration)
+    # The scores of the old time would make every row of the new one look rare, and raise the alarm again and again
+    # (`test_one_lasting_change_is_one_alarm`).
+    state.calibration = state.calibration.newest(state.drift.rows)
+    state.reference = None
     kept = max(rule.keep, since)
     state.window = state.window.joined(state.held.blocks if state.held else ()).newest_rows(kept)
     state.held = None

@@ -130,6 +130,7 @@ class State:
     drift: Drift = field(default_factory=Drift)
     held: Window | None = None
     members: tuple[MemberSettings, ...] | None = None
+    reference: Calibration | None = None
 
     @classmethod
     def fresh(cls, settings: EngineSettings) -> State:
@@ -159,6 +160,8 @@ class State:
             arrays |= {f"detector.{k}": v for k, v in self.detector.to_arrays().items()}
         if self.held is not None:
             arrays |= _named("held", self.held)
+        if self.reference is not None:
+            arrays["reference.recent"] = self.reference.recent
         if self.comparable is not None:
             arrays |= {f"comparable.{k}": v for k, v in self.comparable.to_arrays().items()}
         if self.shadow is not None:
@@ -204,6 +207,8 @@ class State:
         state.calibration = Calibration.of(
             settings.calibration_rows, arrays["calibration.recent"], float(manifest["log_gain"])
         )
+        if "reference.recent" in arrays:
+            state.reference = Calibration.of(settings.calibration_rows, arrays["reference.recent"])
         state.clocks = [MemberClock(int(c[0]), int(c[1]), float(c[2])) for c in arrays["clocks"]]
         detector = select(arrays, "detector.")
         state.detector = Detector.from_arrays(detector) if detector else None

@@ -136,3 +136,17 @@ def test_the_bet_survives_the_arrays(rng):
     feed(e, rng.normal(size=(60, 2)) * 3.0)
     assert e.state.drift.evidence > 0.0
     assert State.from_arrays(e.settings, *e.state.to_arrays()).drift == e.state.drift
+
+
+@pytest.mark.parametrize("level", ["fixed", "adaptive"])
+@pytest.mark.parametrize("change", ["scale", "shift"])
+def test_one_lasting_change_is_one_alarm(rng, change, level):
+    settings = EngineSettings(("a", "b"), (LONG,), min_records=1000, step=100, target_rate=0.01, level=level)
+    e = Engine(settings, InlineRunner(time.monotonic))
+    X = rng.normal(size=(12_000, 2))
+    X[6000:] = 2.5 * X[6000:] if change == "scale" else X[6000:] + 4.0
+    hashes = np.arange(len(X), dtype=np.uint64)
+    flags = np.concatenate([part.is_anomaly for _, part in drive(e, X, np.full(len(X), np.nan), hashes)])
+    assert len([event for event in e.events() if event.kind == "drift"]) == 1
+    assert flags[6000:6050].mean() > 0.1
+    assert flags[8000:].mean() < 0.03

@@ -109,6 +109,22 @@ def test_a_change_that_stays_is_adopted_when_its_time_has_come(rng, adaptation):
     assert e.state.detector.log_density(np.full((1, 2), 12.0)) > e.state.detector.log_density(np.full((1, 2), 5.0))
 
 
+@pytest.mark.parametrize("rows", [600, 3000, 6000])
+def test_a_change_is_adopted_once_however_long_it_must_last(rng, rows):
+    """Also where that is longer than the calibration buffer, which then knows nothing but the change."""
+    e = engine(adopt_after=AdoptAfter(rows=rows))
+    feed(e, rng.normal(size=(2000, 2)))
+    feed(e, rng.normal(size=(rows - 100, 2)) + 12.0)
+    assert far_rows(e) <= 50
+    assert not [ev for ev in e.events() if ev.kind == "drift"]
+    again = engine(State.from_arrays(e.settings, *e.state.to_arrays()), adopt_after=AdoptAfter(rows=rows))
+    for one in (e, again):
+        feed(one, rng.normal(size=(3000, 2)) + 12.0)
+        (alarm,) = [ev for ev in one.events() if ev.kind == "drift"]
+        assert rows <= alarm.fields["rows"] <= rows + 100
+        assert far_rows(one) >= 1000
+
+
 def test_event_time_decides_as_well(rng):
     e = engine(adopt_after=AdoptAfter(seconds=100.0))
     feed(e, rng.normal(size=(2000, 2)), np.arange(2000.0) * 0.5)
