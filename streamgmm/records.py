@@ -26,7 +26,8 @@ UnscoredReason: TypeAlias = Literal["warming_up", "missing", "tombstone", "pause
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = ("warming_up", "missing", "tombstone", "paused")
 # ScoredBatch.status indexes this table.
 STATUSES: tuple[str, ...] = ("scored", *UNSCORED_REASONS)
-SEVERITIES = ("warning", "critical")
+# A notice is a flagged row that is not as rare as the target rate asks: the adaptive level had risen above it.
+SEVERITIES = ("notice", "warning", "critical")
 CRITICAL_SCORE = 50.0
 # What a ScoredBatch lists by index.
 ROW_LISTS = ("withdrawn", "opened", "ended")
@@ -257,7 +258,7 @@ class Anomaly:
     """One flagged row of a ScoredBatch."""
 
     index: int
-    severity: Literal["warning", "critical"]
+    severity: str
     incident: str
     provisional: bool
     explanation: Explanation
@@ -275,6 +276,7 @@ class FlaggedRow:
     score: float
     version: str
     contributions: tuple[Contribution, ...]
+    severity: str = "warning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,8 +326,13 @@ class ScoredBatch:
     score : (n,) float64
         0–100: min(100, −12.5 · log10 p).
     is_anomaly : (n,) bool
+    severity : (n,) int64
+        Index into SEVERITIES of flagged rows; −1 where nothing is flagged.
+    level : (n,) float64
+        The p-value that the row was judged by: it is flagged when its own is at or below. NaN where a stated
+        log-density decides.
     threshold : (n,) float64
-        The log-density at the target rate when the row was scored.
+        The same as a log-density, nats: the row is flagged when its own is below.
     version : (n, 2) int64
         promotion, refresh of the detector that scored the row.
     status : (n,) int64
@@ -343,6 +350,8 @@ class ScoredBatch:
     p_value: Floats
     score: Floats
     is_anomaly: Bools
+    severity: Ints
+    level: Floats
     threshold: Floats
     version: Ints
     status: Ints
@@ -361,7 +370,7 @@ class ScoredBatch:
         moved = list(zip(starts[:-1].tolist(), parts, strict=True))
         anomalies = (replace(a, index=a.index + start) for start, p in moved for a in p.anomalies)
         rows: dict[str, Any] = {n: tuple(i + s for s, p in moved for i in getattr(p, n)) for n in ROW_LISTS}
-        names = ("log_density", "p_value", "score", "is_anomaly", "threshold", "version", "status")
+        names = ("log_density", "p_value", "score", "is_anomaly", "severity", "level", "threshold", "version", "status")
         columns: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in names}
         return cls(**columns, anomalies=tuple(anomalies), **rows)
 
@@ -434,6 +443,7 @@ class EngineStatus:
     rows_seen: int
     rows_needed: int
     threshold: float
+    level: float
     target_rate: float
     thinning: float
     stretch: float

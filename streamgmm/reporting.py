@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.records import CRITICAL_SCORE, STATUSES, Report
+from streamgmm.records import SEVERITIES, STATUSES, Report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,10 +44,7 @@ def report_part(
         unscored=unscored,
         rejected=Counter(r.reason for r in part.rejects(fields)),
         replayed=int((~counted).sum()),
-        anomalies={
-            "critical": int((scored.score[flagged] >= CRITICAL_SCORE).sum()),
-            "warning": int((scored.score[flagged] < CRITICAL_SCORE).sum()),
-        },
+        anomalies=dict(zip(SEVERITIES, _by_number(scored.severity[flagged], len(SEVERITIES)), strict=True)),
         withdrawn=int(counted[list(scored.withdrawn)].sum()),
         incidents=int(counted[list(scored.opened)].sum()),
         p_values=scored.p_value[mine] if not unscored else scored.p_value[counted & (scored.status == 0)],

@@ -135,12 +135,26 @@ class Calibration:
 
     def threshold(self, rate: float) -> float:
         """Return the log-density whose p-value is `rate`, nats; −inf while there is nothing to compare with."""
+        return float(self.thresholds(np.array([rate]))[0])
+
+    def thresholds(self, rates: Floats) -> Floats:
+        """Return the log-densities (n,) below which p-values are at most these (n,), nats.
+
+        A row is below its threshold exactly where its p-value is at or below its rate
+        (`test_a_flag_and_its_numbers_agree`).
+        """
         m = len(self.ordered)
-        rank = rate * (m + 1.0) - 1.0
         first, anchor, scale = self._tail
-        if m and rank >= first:
-            return float(self.ordered[min(int(rank), m - 1)])
-        return float(anchor + scale * np.log(rate * (m + 1.0) / (1.0 + first)))
+        # The largest rank whose p-value is at most the rate, by the same division as in `p_values`: rounding aside.
+        rank = np.floor(rates * (m + 1.0) - 1.0)
+        rank += (2.0 + rank) / (m + 1.0) <= rates
+        rank -= (1.0 + rank) / (m + 1.0) > rates
+        beyond = anchor + scale * np.log(rates * (m + 1.0) / (1.0 + first))
+        if not m:
+            return beyond
+        counted = rank >= first
+        places = np.where(counted, np.minimum(rank, m - 1.0), 0.0).astype(np.int64)
+        return np.where(counted, self.ordered[places], beyond)
 
     def level(self, target: float) -> float:
         """Return the p-value at or below which the next row is flagged."""

@@ -215,6 +215,7 @@ class Engine:
             rows_seen=state.rows_seen,
             rows_needed=0 if state.detector else max(0, self._rows_needed()),
             threshold=self._threshold(),
+            level=self._level(),
             target_rate=settings.target_rate,
             thinning=1.0 / state.thinning.window,
             stretch=self._refits.stretch,
@@ -244,8 +245,16 @@ class Engine:
     def _threshold(self) -> float:
         if self.settings.log_density_below is not None:
             return self.settings.log_density_below
-        calibration = self.state.calibration
-        return calibration.threshold(calibration.level(self.settings.target_rate))
+        return self.state.calibration.threshold(self._level())
+
+    def _level(self) -> float:
+        """Return the p-value that the next row is judged by; NaN where a stated log-density decides."""
+        settings = self.settings
+        if settings.log_density_below is not None:
+            return float("nan")
+        return (
+            self.state.calibration.level(settings.target_rate) if settings.level == "adaptive" else settings.target_rate
+        )
 
 
 def _place(number: int, thinning: Thinning, scorable: Bools, row_hash: Hashes) -> int:

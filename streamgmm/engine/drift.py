@@ -1,12 +1,12 @@
 """Does the stream still look like what the model remembers? A test martingale on p-values, and what to do about it.
 
 As long as rows come from what the calibration buffer holds, p-values are uniform, and whoever bets that they are small
-loses: the capital of one bet is a martingale, and it ever exceeds 1/δ with a probability of at most δ (Vovk et al. 2003,
-"Testing exchangeability on-line"). What is followed here begins anew at every lowest point (as a CUSUM, Volkhonskiy et
-al. 2017), so that bound holds for each beginning, not for the whole of a stream: the mean number of rows before a false
-alarm is at least 1/δ. Betting on ranks needs no scale and no
-reference of its own; a floor under the p-values keeps a few wild rows from deciding. The place where the capital was
-last at its lowest tells when the change began.
+loses: the capital of one bet is a martingale, and it ever exceeds 1/δ with a probability of at most δ (Vovk et al.
+2003, "Testing exchangeability on-line"). What is followed here begins anew at every lowest point (as a CUSUM,
+Volkhonskiy et al. 2017). So that bound holds for each beginning, not for the whole of a stream: the mean number of rows
+before a false alarm is at least 1/δ. Betting on ranks needs no scale and no reference of its own; a floor under the
+p-values keeps a few wild rows from deciding. The place where the capital was last at its lowest tells when the change
+began.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 from streamgmm.engine.comparable import Comparable
 from streamgmm.engine.incidents import first_beyond, follow
 from streamgmm.engine.rules import deserves_flag
-from streamgmm.records import CRITICAL_SCORE, STATUSES, Anomaly, ScoredBatch
+from streamgmm.records import CRITICAL_SCORE, SEVERITIES, STATUSES, Anomaly, ScoredBatch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Hashes = NDArray[np.uint64]
     Bools = NDArray[np.bool_]
 
+NOTICE, WARNING, CRITICAL = range(len(SEVERITIES))
 SCORED, WARMING_UP, MISSING = (STATUSES.index(s) for s in ("scored", "warming_up", "missing"))
 
 
@@ -30,8 +31,9 @@ class Output:
     """The arrays of a ScoredBatch of n rows while they are being filled."""
 
     def __init__(self, n: int) -> None:
-        self.log_density, self.p_value, self.score, self.threshold = (np.full(n, np.nan) for _ in range(4))
+        self.log_density, self.p_value, self.score, self.level, self.threshold = (np.full(n, np.nan) for _ in range(5))
         self.is_anomaly = np.zeros(n, dtype=bool)
+        self.severity = np.full(n, -1, dtype=np.int64)
         self.version = np.zeros((n, 2), dtype=np.int64)
         self.status = np.zeros(n, dtype=np.int64)
         self.anomalies: list[Anomaly] = []
@@ -46,6 +48,8 @@ class Output:
             p_value=self.p_value[:n],
             score=self.score[:n],
             is_anomaly=self.is_anomaly[:n],
+            severity=self.severity[:n],
+            level=self.level[:n],
             threshold=self.threshold[:n],
             version=self.version[:n],
             status=self.status[:n],
@@ -83,24 +87,36 @@ def score(
     out.log_density[rows] = log_density
     out.p_value[rows] = p
     out.score[rows] = np.minimum(100.0, -12.5 * np.log10(p))
-    out.is_anomaly[rows] = _flags(state, settings, log_density, p, learnt)
+    flagged, level = _flags(state, settings, log_density, p, learnt)
+    out.is_anomaly[rows], out.level[rows] = flagged, level
     bound = settings.log_density_below
-    out.threshold[rows] = calibration.threshold(settings.target_rate) if bound is None else bound
+    out.threshold[rows] = np.where(np.isnan(p), np.nan, calibration.thresholds(level)) if bound is None else bound
+    rare = True if bound is not None else p <= settings.target_rate
+    graded = np.where(rare, np.where(out.score[rows] >= CRITICAL_SCORE, CRITICAL, WARNING), NOTICE)
+    out.severity[rows] = np.where(flagged, graded, -1)
     out.version[rows] = detector.version
     out.status[rows] = SCORED if scorable is None else np.where(scorable, SCORED, MISSING)
     return correction
 
 
-def _flags(state: State, settings: EngineSettings, log_density: Floats, p: Floats, learnt: Bools) -> Bools:
-    """Return which rows (n,) are flagged: by a stated log-density, or where they are rarer than the level."""
+def _flags(
+    state: State, settings: EngineSettings, log_density: Floats, p: Floats, learnt: Bools
+) -> tuple[Bools, Floats]:
+    """Return which rows (n,) are flagged, and the p-value (n,) that each was judged by.
+
+    Flagged is what is below a stated log-density (the level is then NaN), or as rare as the level.
+    """
     if settings.log_density_below is not None:
-        return np.asarray(log_density < settings.log_density_below)
+        return np.asarray(log_density < settings.log_density_below), np.full(len(p), np.nan)
     if settings.level == "adaptive":  # its level falls within a burst by itself
         level, state.calibration = state.calibration.adapt(p, learnt, settings.target_rate)
-        return np.asarray(p <= level)
+        return np.asarray(p <= level), level
     earlier = state.step.log_density
     worn = state.calibration.worn(p, log_density, np.concatenate(earlier) if earlier else np.empty(0), learnt)
-    return np.asarray(worn <= settings.target_rate)
+    flagged = np.asarray(worn <= settings.target_rate)
+    # A row that its own step has made less rare was judged by as much less.
+    level = np.where(worn > p, settings.target_rate * p / worn, settings.target_rate)
+    return flagged, level
 
 
 def _log_density(
@@ -180,7 +196,7 @@ def name_incidents(
     for position, flagged in enumerate(all_flagged):
         i, explanation = int(flagged), told[position] if told else None
         if explanation is not None and settings.rules and not deserves_flag(explanation, settings.rules):
-            out.is_anomaly[i] = False
+            out.is_anomaly[i], out.severity[i] = False, -1
             out.withdrawn.append(i)
             continue
         _end_incident(state, settings, t, slice(done, i + 1), rows.start, out)
@@ -190,7 +206,7 @@ def name_incidents(
             out.anomalies.append(
                 Anomaly(
                     index=i,
-                    severity="critical" if out.score[i] >= CRITICAL_SCORE else "warning",
+                    severity=SEVERITIES[out.severity[i]],
                     incident=incident.id,
                     provisional=provisional,
                     explanation=explanation,

@@ -233,6 +233,7 @@ def incidents(run: Run) -> list[IncidentSummary]:
             score=float(scored.score[i]),
             version=str(Version(*scored.version[i].tolist())),
             contributions=anomaly.explanation.contributions,
+            severity=anomaly.severity,
         )
         found[anomaly.incident] = summarised(found.get(anomaly.incident), anomaly, row)
     return list(found.values())

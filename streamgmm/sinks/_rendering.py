@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from streamgmm.records import CRITICAL_SCORE, SEVERITIES, FlaggedRow, OutputRecord, Version
+from streamgmm.records import FlaggedRow, OutputRecord, Version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,6 +76,7 @@ def anomaly_record(
         "p_value": float(scored.p_value[i]),
         "score": float(scored.score[i]),
         "severity": anomaly.severity,
+        "level": _number(scored.level[i]),
         "threshold": finite(scored.threshold[i]),
         "model_version": _version(scored, i),
         "incident": anomaly.incident,
@@ -104,7 +105,7 @@ def incident_record(incident: IncidentSummary, *, closed: bool, suppressed: int)
         "last": rfc3339(incident.last),
         "duration": _number(incident.last - incident.opened),
         "rows": incident.rows,
-        "severity": SEVERITIES[worst.score >= CRITICAL_SCORE],
+        "severity": worst.severity,
         "features": [{"feature": name, "surprise": finite(nats)} for name, nats in incident.leading(_LEADING)],
         "worst": {
             "id": worst.id,
@@ -137,6 +138,7 @@ def flagged_row(batch: RecordBatch, features: FeatureBatch, scored: ScoredBatch,
         score=float(scored.score[i]),
         version=_version(scored, i),
         contributions=anomaly.explanation.contributions[:_LEADING],
+        severity=anomaly.severity,
     )
 
 

@@ -51,6 +51,7 @@ class _Score(msgspec.Struct, gc=False):
     log_density: float
     p_value: float
     score: float
+    level: float
     threshold: float
     model_version: str
 
@@ -76,7 +77,10 @@ def score_records(batch: RecordBatch, features: FeatureBatch, scored: ScoredBatc
         repeat(None) if keys is None else map(text_or_base64, keys),
         np.array(STATUSES, dtype=object)[scored.status[rows]].tolist(),
         scored.is_anomaly[rows].tolist(),
-        *(_clamped(column[rows]) for column in (scored.log_density, scored.p_value, scored.score, scored.threshold)),
+        *(
+            _clamped(column[rows])
+            for column in (scored.log_density, scored.p_value, scored.score, scored.level, scored.threshold)
+        ),
         versions,
     )
     values = msgspec.json.Encoder().encode_lines(list(lines)).split(b"\n")
@@ -125,6 +129,7 @@ def _columns(
         "log_density": scored.log_density[rows].astype("<f8"),
         "p_value": scored.p_value[rows].astype("<f8"),
         "score": scored.score[rows].astype("<f4"),
+        "level": scored.level[rows].astype("<f8"),
         "threshold": scored.threshold[rows].astype("<f8"),
         "promotion": scored.version[rows, 0].astype("<i4"),
         "refresh": scored.version[rows, 1].astype("<i4"),

@@ -13,7 +13,7 @@ from streamgmm.reporting import report_part
 NAN = float("nan")
 
 
-def scored(status, score=None, flagged=(), p=0.5):
+def scored(status, score=None, flagged=(), p=0.5, severity=1):
     n = len(status)
     is_anomaly = np.zeros(n, dtype=bool)
     is_anomaly[list(flagged)] = True
@@ -24,6 +24,8 @@ def scored(status, score=None, flagged=(), p=0.5):
         p_value=np.where(codes == 0, p, NAN),
         score=nan if score is None else np.array(score),
         is_anomaly=is_anomaly,
+        severity=np.where(is_anomaly, severity, -1),
+        level=nan,
         threshold=nan,
         version=np.zeros((n, 2), dtype=np.int64),
         status=codes,
@@ -70,8 +72,9 @@ def test_what_was_delivered_before_a_restart_counts_as_replayed_only():
 
 
 def test_anomalies_are_counted_by_severity():
-    r = report(record_batch([b"x"] * 4), fields(4), scored(["scored"] * 4, [60.0, 50.0, 49.9, 99.0], flagged=[0, 1, 2]))
-    assert r.anomalies == {"critical": 2, "warning": 1}
+    said = scored(["scored"] * 4, flagged=[0, 1, 2], severity=np.array([2, 2, 1, 0]))
+    r = report(record_batch([b"x"] * 4), fields(4), said)
+    assert r.anomalies == {"critical": 2, "warning": 1, "notice": 0}
 
 
 def test_latency_and_event_time_come_from_rows_that_have_a_time():
@@ -120,5 +123,5 @@ def test_the_parts_of_a_batch_add_up(cut):
 
 
 def slice_of(s, start, stop):
-    names = ("log_density", "p_value", "score", "is_anomaly", "threshold", "version", "status")
+    names = ("log_density", "p_value", "score", "is_anomaly", "severity", "level", "threshold", "version", "status")
     return ScoredBatch(**{name: getattr(s, name)[start:stop] for name in names})

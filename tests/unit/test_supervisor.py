@@ -11,7 +11,7 @@ from streamgmm.records import STAGES, Contact, EngineStatus, Report, TopicPartit
 from streamgmm.supervisor import DEADLINES, LONGEST_WAIT, Supervisor
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
-ENGINE = EngineStatus(Version(1, 0), "serving", 10, 0, -9.0, 0.01, 1.0, 1.0, False, {}, ())
+ENGINE = EngineStatus(Version(1, 0), "serving", 10, 0, -9.0, 0.01, 0.01, 1.0, 1.0, False, {}, ())
 
 
 class Watch:

@@ -42,6 +42,8 @@ def block(rng, n, *, keys=None, version=None):
         p_value=np.where(unscored, np.nan, rng.random(m)),
         score=np.where(unscored, np.nan, rng.uniform(0, 100, m)),
         is_anomaly=~unscored & (rng.random(m) < 0.05),
+        severity=np.full(m, -1),
+        level=np.where(unscored, np.nan, 0.01),
         threshold=np.where(unscored, np.nan, -12.5),
         version=np.tile([12, 34], (m, 1)) if version is None else version(m),
         status=status,
@@ -63,7 +65,8 @@ def slowly(batch, features, scored, i):
         "row": row, "timestamp": rfc3339(features.event_time[i]), "key": text_or_base64(batch.key[record]),
         "status": STATUSES[scored.status[i]], "is_anomaly": bool(scored.is_anomaly[i]),
         "log_density": known(scored.log_density[i]), "p_value": known(scored.p_value[i]),
-        "score": known(scored.score[i]), "threshold": known(scored.threshold[i]),
+        "score": known(scored.score[i]), "level": known(scored.level[i]),
+        "threshold": known(scored.threshold[i]),
         "model_version": ".".join(map(str, scored.version[i].tolist())),
     }  # fmt: skip
 

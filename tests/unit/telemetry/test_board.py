@@ -11,7 +11,7 @@ from streamgmm.telemetry.board import FORMAT, RECENT_REFITS, Board
 from streamgmm.telemetry.observer import Telemetry
 
 P0 = TopicPartition("vectors", 0)
-ENGINE = EngineStatus(Version(2, 5), "serving", 10, 0, float("nan"), 0.01, 1.0, 1.0, False, {}, ())
+ENGINE = EngineStatus(Version(2, 5), "serving", 10, 0, float("nan"), 0.01, 0.01, 1.0, 1.0, False, {}, ())
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def engine(**changes):
         "rows_seen": 10,
         "rows_needed": 0,
         "threshold": -9.0,
+        "level": 0.004,
         "target_rate": 0.002,
         "thinning": 0.5,
         "stretch": 2.0,
@@ -46,7 +47,7 @@ def test_every_closed_series_stands_at_the_start(scrape):
     expected = {
         "rows_unscored_total": len(UNSCORED_REASONS),
         "rows_rejected_total": len(REJECT_REASONS),
-        "anomalies_total": 2,
+        "anomalies_total": 3,
         "refits_total": 4,
         "refits_refused_total": 7,
         "snapshot_saves_total": 2,
