@@ -113,7 +113,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric(
         "p_value",
         "histogram",
-        "p-values of scored rows; the share at or below the target rate is the realised rate.",
+        "p-values of scored rows, whatever level they were judged by; the target rate is one of the bounds.",
         buckets=P_VALUES,
     ),
     Metric("target_rate", "gauge", "Configured share of rows to flag."),

@@ -43,7 +43,7 @@ class Metrics:
     registry
         Where a scrape reads from.
     target_rate
-        Share of rows to flag; also a bucket bound of `p_value`, so that the realised rate can be read off.
+        Share of rows to flag; also a bucket bound of `p_value`.
     topics, sinks, members, fields
         The label sets that the configuration fixes.
     version_info
