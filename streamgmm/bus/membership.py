@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import TopicPartition as KafkaTopicPartition
 from kafka import errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.structs import MemberState
 
 from streamgmm.bus import internals
 from streamgmm.bus.client import PASSING
@@ -59,6 +60,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
         self._flushed: dict[TopicPartition, int] = {}
         self._delivered: dict[TopicPartition, int] = {}  # of what was ours: flushed, and perhaps not committed
         self._happened: list[Rebalance] = []
+        self._told = False  # whether anything has happened yet
         self._patience = REVOKE_SECONDS
 
     # On the I/O thread
@@ -146,9 +148,16 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
             self._pending.update(again)
 
     def happened(self) -> list[Rebalance]:
-        """Return, once, what happened since the last call."""
+        """Return, once, what happened since the last call.
+
+        kafka-python calls nobody where the first share is no partition at all: a standby is told of here.
+        """
         with self._lock:
             happened, self._happened = self._happened, []
+            told, waits = self._told, bool(self._pending)
+        if not happened and not told and not waits and self._consumer.group_metadata().state == MemberState.STABLE:
+            happened = [Rebalance("assigned", ())]
+        self._told = told or bool(happened)
         return happened
 
     def flushed(self, offsets: Mapping[TopicPartition, int]) -> None:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from kafka import errors
+from kafka.structs import MemberState
 
 from streamgmm.bus.membership import Membership
 from streamgmm.records import Rebalance, TopicPartition
@@ -18,10 +19,14 @@ class Consumer:
         self.paused = set()
         self.positions = {}
         self.failure = None
+        self.state = MemberState.REBALANCING
         self._manager = SimpleNamespace(wait_for=self._wait_for)
 
     def pause(self, *partitions):
         self.paused.update(partitions)
+
+    def group_metadata(self):
+        return SimpleNamespace(state=self.state)
 
     def seek(self, partition, offset):
         self.positions[tuple(partition)] = offset
@@ -193,3 +198,12 @@ def test_a_partition_whose_log_is_another_one_starts_anew(members, consumer):
     assert members.owned() == [B]
     assert members.delivered(A) == -1
     assert consumer.committed == []
+
+
+def test_a_first_share_of_no_partition_is_told_once():
+    consumer = Consumer()
+    members = Membership(consumer)
+    assert members.happened() == []
+    consumer.state = MemberState.STABLE
+    assert members.happened() == [Rebalance("assigned", ())]
+    assert members.happened() == []
