@@ -54,9 +54,9 @@ class Unsettled(Detector):
 
     @classmethod
     def of(cls, detector: Detector, window: Floats) -> Detector:
-        """Return what stands for a detector; itself where no member looks at the past, or none would be left."""
-        others = tuple(member for member in detector.members if not member.sight.stems)
-        if len(others) == len(detector.members) or not any(member.sight.weight for member in others) or not len(window):
+        """Return what stands for a detector; itself where no member that has a say looks at the past, or all do."""
+        others = tuple(member for member in detector.voters if not member.sight.stems)
+        if not others or len(others) == len(detector.voters) or not len(window):
             return detector
         few = Detector(others, detector.version)
         scores = (few.log_density(window), detector.log_density(window))
