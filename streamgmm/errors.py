@@ -5,6 +5,10 @@ Every error carries a `hint`: the remedy, printed by the commands and logged by 
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
+FitReason: TypeAlias = Literal["not_positive_definite", "overflow", "no_complete_row", "no_fit"]
+
 
 class StreamgmmError(Exception):
     """Base of every error raised on purpose.
@@ -55,4 +59,14 @@ class DetectorError(StopError, ValueError):
 
 
 class FitError(DetectorError):
-    """A fit collapsed; the candidate is refused and the incumbent keeps serving."""
+    """A fit collapsed; the candidate is refused and the incumbent keeps serving.
+
+    Parameters
+    ----------
+    reason
+        One of the few by which refused candidates are counted.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", reason: FitReason = "no_fit") -> None:
+        super().__init__(message, hint=hint)
+        self.reason: FitReason = reason

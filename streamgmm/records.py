@@ -407,6 +407,7 @@ WAITING = ("leader", "damaged", "transaction", "deleted")
 # kind → label names. `refit` outcomes: promoted, refused, failed, stale.
 EVENTS: Mapping[str, tuple[str, ...]] = {
     "refresh": ("member",),
+    "refresh_failed": ("member",),
     "refit_started": (),
     "refit_fitted": ("member",),
     "refit": ("outcome", "member"),

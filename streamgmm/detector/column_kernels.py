@@ -106,12 +106,12 @@ def remember(known, before, spread, low, high, clip, forgetting, out):
 
 @kernel(types.void(_1D, _1D, _1D, types.float64, types.float64, _1D))
 def floored(spread, remembered, location, share, constant, scale):
-    """Write the scales: spread, no less than a share of what is remembered; of constant columns their magnitude."""
+    """Write the scales: spread, no less than a share of what is remembered; of constant columns their size, or 1."""
     for j in range(len(spread)):
-        least, magnitude = share * remembered[j], max(abs(location[j]), 1.0)
+        least, magnitude = share * remembered[j], abs(location[j])
         # Not max(): NaN is to stay, and gets the magnitude.
         wide = least if spread[j] <= least else spread[j]  # noqa: FURB136  # as above
-        scale[j] = wide if wide > constant * magnitude else magnitude
+        scale[j] = wide if wide > constant * magnitude else (magnitude if magnitude > 0.0 else 1.0)
 
 
 @kernel(types.intp(ROWS, _1D, _1D, *4 * (types.float64,), *6 * (_1D,)))
@@ -121,6 +121,32 @@ def follow(X, before, known, clip, forgetting, share, constant, location, spread
     left = remember(known, before, spread, low, high, clip, forgetting, remembered)
     floored(spread, remembered, location, share, constant, scale)
     return left
+
+
+@kernel(types.void(ROWS, _1D, _1D, *4 * (types.float64,), types.boolean[::1]))
+def suspects(X, location, scale, near, ratio, share, largest, out):
+    """Write whether a column (n_features,) has a cell farther out than `near` scales and than nearly all the others.
+
+    That is: no more than a share of its cells lie beyond a ratio of the greatest distance. Cells beyond `largest` are
+    suspect in any company.
+    """
+    n, d = X.shape
+    farthest, most = np.zeros(d), max(1.0, share * n)
+    for i in range(n):
+        for j in range(d):
+            away = abs(X[i, j] - location[j])
+            farthest[j] = away if away > farthest[j] else farthest[j]  # noqa: FURB136  # NaN is no distance
+    for j in range(d):
+        out[j] = farthest[j] > 0.5 * largest
+        if out[j] or not farthest[j] > near * scale[j]:
+            continue
+        beyond, limit = 0.0, ratio * farthest[j]
+        for i in range(n):
+            if abs(X[i, j] - location[j]) > limit:
+                beyond += 1.0
+                if beyond > most:
+                    break
+        out[j] = beyond <= most
 
 
 @kernel(types.void(ROWS, _2D, _2D, _INTS))

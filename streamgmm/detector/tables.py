@@ -35,7 +35,7 @@ class Table:
     codes
         Ascending.
     unseen
-        Surprise of any other value.
+        Surprise of any other value; of a category, of one of those for which there was no room.
     numeric
         Whether values are numbers, so that an unseen one is the more surprising the farther off it is.
     """
@@ -70,18 +70,21 @@ class Table:
             codes, counts = np.zeros(1), np.zeros(1, dtype=np.int64)
         common = np.sort(np.argsort(-counts, kind="stable")[:MAX_CATEGORIES])
         total = float(counts.sum()) + 0.5 * (len(codes) + 1)
-        return cls._of(column, codes[common], counts[common].astype(np.float64), total, numeric=False)
+        others = len(codes) - len(common)
+        rest = float(counts.sum() - counts[common].sum()) / others if others else 0.0
+        return cls._of(column, codes[common], counts[common].astype(np.float64), total, rest, numeric=False)
 
     @classmethod
     def of_numbers(cls, column: int, codes: Floats, counts: Floats) -> Table:
         """Make a table of values and their counts."""
         order = np.argsort(codes)
-        return cls._of(column, codes[order], counts[order], float(counts.sum()) + 0.5 * (len(codes) + 1), numeric=True)
+        total = float(counts.sum()) + 0.5 * (len(codes) + 1)
+        return cls._of(column, codes[order], counts[order], total, 0.0, numeric=True)
 
     @classmethod
-    def _of(cls, column: int, codes: Floats, counts: Floats, total: float, *, numeric: bool) -> Table:
-        """With the half counts of Krichevsky and Trofimov, one more for the unseen."""
-        return cls(column, codes, -np.log((counts + 0.5) / total), float(-np.log(0.5 / total)), numeric)
+    def _of(cls, column: int, codes: Floats, counts: Floats, total: float, rest: float, *, numeric: bool) -> Table:
+        """With the half counts of Krichevsky and Trofimov, one more for others, each of which occurs `rest` times."""
+        return cls(column, codes, -np.log((counts + 0.5) / total), float(-np.log((rest + 0.5) / total)), numeric)
 
     def encode(self, values: Floats) -> Floats:
         """Replace each value by its surprise; NaN stays NaN."""
@@ -153,11 +156,24 @@ class Tables:
     clip: float
 
     @classmethod
-    def of(cls, members: tuple[Table, ...], location: Floats, scale: Floats, clip: float) -> Tables:
-        """Take the tables of a view and its scaling (d,)."""
+    def of(
+        cls,
+        members: tuple[Table, ...],
+        location: Floats,
+        scale: Floats,
+        clip: float,
+        ever_moved: NDArray[np.bool_] | None = None,
+    ) -> Tables:
+        """Take the tables of a view and its scaling (d,).
+
+        A column that has been zero and nothing else has no size and no unit: any other value is as far off as can be.
+        """
         columns = np.array([table.column for table in members], dtype=np.intp)
         still = np.array([table.is_constant for table in members], dtype=bool)
         widths = np.where(still, CONSTANT_SHARE * scale[columns], scale[columns])
+        if ever_moved is not None:
+            sizeless = still & (location[columns] == 0.0) & ~ever_moved[columns]
+            widths[sizeless] = np.finfo(np.float64).tiny
         return cls(members, columns, location[columns], widths, clip)
 
     def surprise(self, X: Floats) -> Floats:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 # A column that stands still in the window keeps this share of the largest scale it is remembered to have had.
 REMEMBERED_SHARE = 0.02
 FORGETTING = 0.999
-CONSTANT = 1e-9
+# Rounding alone spreads a constant column by as much of its size.
+CONSTANT = 1e-15
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class View:
     @cached_property
     def tables(self) -> Tables:
         """The tables as kernels read them."""
-        return Tables.of(self.counted, self.location, self.scale, self.clip)
+        return Tables.of(self.counted, self.location, self.scale, self.clip, ever_moved=self.remembered > 0.0)
 
     def apply(self, X: Floats, blank: float = 0.0) -> Floats:
         """Map columns (n, d) to features (n, d); counted columns, which no mixture is to see, are `blank`."""
@@ -148,7 +149,7 @@ class View:
         if not len(x):
             return 0.0
         known, middle = self.remembered[j], np.median(x)
-        alive = known > CONSTANT * max(abs(middle), 1.0)
+        alive = known > CONSTANT * abs(middle)
         reach = self.clip * (known if alive else self.scale[j])
         return float(np.std(np.clip(x, middle - reach, middle + reach)))
 
@@ -178,7 +179,8 @@ class View:
     def from_arrays(cls, arrays: Mapping[str, Floats]) -> View:
         """Rebuild what `to_arrays` gave."""
         counted = tables.from_arrays(arrays)
-        return cls(arrays["location"], arrays["scale"], arrays["remembered"], float(arrays["clip"]), counted)
+        scaling = arrays["location"], arrays["scale"], arrays["remembered"]
+        return cls(*scaling, float(arrays["clip"]), counted)
 
 
 def _encoded(X: Floats, tables: tuple[Table, ...]) -> Floats:
@@ -212,5 +214,5 @@ def _by_quantiles(X: Floats, deviation: Floats) -> tuple[Floats, Floats]:
     known = np.where(np.isnan(X).all(axis=0), 0.0, X)
     tenth, quarter, middle, three_quarters, nine_tenths = np.nanquantile(known, [0.1, 0.25, 0.5, 0.75, 0.9], axis=0)
     inner = np.maximum((three_quarters - quarter) / 1.349, (nine_tenths - tenth) / 2.563)
-    rests = inner <= CONSTANT * np.maximum(np.abs(middle), 1.0)
+    rests = inner <= CONSTANT * np.abs(middle)
     return np.ascontiguousarray(middle), np.where(rests, 0.1 * deviation, inner)

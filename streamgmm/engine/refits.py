@@ -135,10 +135,10 @@ class Refits:
         try:
             member = warm(state.detector.members[i], X, newest, settings, passes, shared=shared)
             problem = str(gate(member) or "")
-        except DetectorError as error:
+        except (DetectorError, np.linalg.LinAlgError) as error:
             problem = str(error)
         if problem:
-            self._event("refit", {"outcome": "failed", "member": settings.name}, refresh=problem)
+            self._event("refresh_failed", {"member": settings.name}, message=problem)
             return
         version = Version(state.detector.version.promotion, state.detector.version.refresh + 1)
         state.detector = state.detector.with_member(i, member, version)
@@ -211,7 +211,7 @@ class Refits:
             try:
                 with self._pace.spending():
                     self._begin_shadow(state, result)
-            except DetectorError as error:
+            except (DetectorError, np.linalg.LinAlgError) as error:
                 self._outcome("failed", result.job.targets, job=result.job.number, message=str(error))
 
     def _comparable(self, state: State, detector: Detector, result: Candidate) -> Floats:

@@ -97,7 +97,11 @@ def _e_step_not_finite(params: MixtureParameters, X: Floats, w: Floats) -> tuple
         raise DetectorError("infinity in the rows to learn", hint="replace ±Inf, or NaN where a value is missing")
     incomplete = np.isnan(X).any(axis=1)
     if not incomplete.any():
-        raise FitError("the log-likelihood overflows", hint="scale the features: some values are too large to square")
+        raise FitError(
+            "the log-likelihood overflows",
+            hint="scale the features: some values are too large to square",
+            reason="overflow",
+        )
     stats, likelihood = missing.e_step(params, np.ascontiguousarray(X[incomplete]), w[incomplete])
     if not incomplete.all():
         rest, more = _e_step(params, np.ascontiguousarray(X[~incomplete]), w[~incomplete], weighted=True)

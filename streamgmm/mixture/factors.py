@@ -55,7 +55,8 @@ def not_positive_definite(component: int) -> FitError:
     return FitError(
         "Fitting the mixture model failed because some components have ill-defined empirical covariance (for instance "
         "caused by singleton or collapsed samples). Try to decrease the number of components, increase reg_covar, or "
-        f"scale the input data. Component {component} is not positive definite."
+        f"scale the input data. Component {component} is not positive definite.",
+        reason="not_positive_definite",
     )
 
 

@@ -209,6 +209,10 @@ def _m_step(before: Marginals, weight: Floats, first: Floats, second: Floats, re
     variances = (scatter + PRIOR_ROWS * PRIOR_VARIANCE) / (mass + PRIOR_ROWS) + reg_covar
     means = before.means + shift
     if not (np.isfinite(means).all() and np.isfinite(variances).all()):
-        raise FitError("the marginal mixtures are not finite any more", hint="some values are too large to square")
+        raise FitError(
+            "the marginal mixtures are not finite any more",
+            hint="some values are too large to square",
+            reason="overflow",
+        )
     weights = (mass + 1.0) / (mass + 1.0).sum(axis=1, keepdims=True)
     return Marginals(weights, means, variances)

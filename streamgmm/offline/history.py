@@ -12,6 +12,7 @@ from streamgmm import assembly, checkpoint
 from streamgmm.codecs import CodecSettings, Field, Timestamp
 from streamgmm.config.codecs import FieldSpec
 from streamgmm.detector.committee import Detector
+from streamgmm.detector.readings import measured
 from streamgmm.detector.view import View
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.state import State
@@ -231,6 +232,7 @@ def select(
         )
     rows = columns.apply(as_features(X, columns.n_inputs), t)[:, fitted]
     rows = rows[~np.isnan(rows).all(axis=1)]
+    rows = measured(rows)
     return selection.select(
         View.fit(rows, member.clip, ()).apply(rows),
         n_components,

@@ -13,6 +13,7 @@ import numpy as np
 from streamgmm.detector.committee import Detector
 from streamgmm.detector.member import Member
 from streamgmm.detector.mixtures import blank, component_weights, numbers
+from streamgmm.detector.readings import measured
 from streamgmm.errors import FitError
 from streamgmm.mixture import em, marginals
 from streamgmm.mixture.em import Fit, Protection, fit
@@ -73,6 +74,8 @@ def run(job: Job, now: Clock, cancelled: Expired = lambda: False, on_pass: OnPas
     except DeadlineExpiredError as error:
         return Failure(job, "deadline", str(error), now() - start)
     except FitError as error:
+        return Failure(job, error.reason, str(error), now() - start)
+    except np.linalg.LinAlgError as error:
         return Failure(job, "not_positive_definite", str(error), now() - start)
     except Exception as error:  # noqa: BLE001 - a bug in a fit must cost a refit; on a worker thread it would end them all
         return Failure(job, None, f"{type(error).__name__}: {error}", now() - start)
@@ -86,6 +89,8 @@ def run(job: Job, now: Clock, cancelled: Expired = lambda: False, on_pass: OnPas
 def gate(member: Member) -> RefusalReason | None:
     """Return why a fitted member may not serve, by its numbers alone."""
     p = member.mixture
+    if not math.isfinite(member.view.log_jacobian):
+        return "non_finite"
     sound = well_conditioned(p)  # and so are all of its matrices finite
     if not all(_finite(a) for a in (numbers(p)[:2] if sound else numbers(p))):
         return "non_finite"
@@ -125,7 +130,7 @@ def warm(
     if not member.sight.weight:
         return member
     shared = shared or Shared()
-    X = member.sight.of(X)
+    X = shared.measured(member.sight.of(X), settings, member.view)
     view = shared.view(X, settings, member.view)
     z = shared.features(X, view, blank(member.mixture))
     mixture: Mixture
@@ -159,7 +164,7 @@ def cold(
     `previous` is the view of a member of the same `sight`, which the rows decide unless it is given.
     """
     sight = sight_of(settings, X) if sight is None else sight
-    X = sight.of(X)
+    X = measured(sight.of(X), previous, settings.category_columns)
     view = Shared().view(X, settings, previous)
     if settings.kind == "marginals":
         z = view.apply(X, math.nan)
@@ -203,7 +208,9 @@ def _reduced(z: Floats, settings: MemberSettings) -> _Reduced:
     """Find the principal axes of features (n, n_features), by their complete rows; these alone teach."""
     complete = z[~np.isnan(z).any(axis=1)]
     if not len(complete):
-        raise FitError("no complete row to find principal components by", hint="leave model.pca out")
+        raise FitError(
+            "no complete row to find principal components by", hint="leave model.pca out", reason="no_complete_row"
+        )
     reduction = Reduction.fit(complete, settings.pca_components, settings.pca_share, settings.floor)
     return _Reduced(reduction, reduction.scores(complete), settings.covariance_type)
 
@@ -365,7 +372,7 @@ def _clearly_positive(gain: Floats) -> bool:
 
 def _check(expired: Expired | None) -> None:
     if expired is not None and expired():
-        raise DeadlineExpiredError("the fit ran out of time", hint="raise learning.deadline or shrink the window")
+        raise DeadlineExpiredError("the fit ran out of time", hint="raise learning.refit_deadline or shrink the window")
 
 
 _FITS: dict[str, Callable[[Job, Expired, OnPass | None], Candidate]] = {

@@ -18,6 +18,9 @@ Kind: TypeAlias = Literal["first", "warm", "challenger"]
 RefusalReason: TypeAlias = Literal[
     "non_finite",
     "not_positive_definite",
+    "overflow",
+    "no_complete_row",
+    "no_fit",
     "dead_component",
     "condition",
     "shadow_density",

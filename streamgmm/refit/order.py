@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.detector.column_kernels import count_values
+from streamgmm.detector.readings import measured
 from streamgmm.detector.sight import WHOLE, Sight
 from streamgmm.detector.tables import MAX_VALUES
 
@@ -34,14 +35,15 @@ def sight_of(settings: MemberSettings, X: Floats) -> Sight:
     """
     if not settings.stems:
         return Sight(tuple(range(settings.n_columns))) if settings.n_columns else WHOLE
+    X = measured(X, skip=settings.category_columns)
     first, k = X.shape[1] - len(settings.stems), len(settings.stems) // 2
     columns = np.array(settings.stems[:k])
     shown = np.ascontiguousarray(X[:, columns])
     with np.errstate(invalid="ignore", divide="ignore"):
         changes = change(shown, X[:, first + k :])
-    measured = _measured(shown) & np.isfinite(changes)
-    in_order = bool(measured.any()) and float(np.median(changes[measured])) < MOST_CHANGE
-    chosen = np.flatnonzero(measured if in_order else np.ones(k, dtype=bool))
+    lively = _lively(shown) & np.isfinite(changes)
+    in_order = bool(lively.any()) and float(np.median(changes[lively])) < MOST_CHANGE
+    chosen = np.flatnonzero(lively if in_order else np.ones(k, dtype=bool))
     hidden = np.concatenate([first + chosen, first + k + chosen])
     stems = np.tile(columns[chosen], 2)
     return Sight(tuple(hidden.tolist()), tuple(stems.tolist()), settings.weight if in_order else 0.0)
@@ -56,7 +58,7 @@ def change(X: Floats, activity: Floats) -> Floats:
     return np.asarray(_mean(activity[one]) / _mean(np.abs(X[one] - X[other])))
 
 
-def _measured(X: Floats) -> Bools:
+def _lively(X: Floats) -> Bools:
     """Return which columns (k,) of rows (n, k) have more than a few distinct values."""
     k = X.shape[1]
     values, counts, found = np.zeros((k, MAX_VALUES)), np.zeros((k, MAX_VALUES)), np.zeros(k, dtype=np.intp)

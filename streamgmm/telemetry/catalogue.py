@@ -70,6 +70,9 @@ REFIT_OUTCOMES = ("promoted", "refused", "failed", "stale")
 REFUSALS = (
     "non_finite",
     "not_positive_definite",
+    "overflow",
+    "no_complete_row",
+    "no_fit",
     "dead_component",
     "condition",
     "shadow_density",
@@ -174,6 +177,7 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("model_component_weight", "gauge", "Mixture weight of a component.", (_MEMBER, _COMPONENT)),
     Metric("model_condition_number_max", "gauge", "Worst condition number of a member's covariances.", (_MEMBER,)),
     Metric("refreshes_total", "counter", "Refreshes of a member (no new version).", (_MEMBER,)),
+    Metric("refreshes_failed_total", "counter", "Refreshes that left a member as it was.", (_MEMBER,)),
     Metric("refits_total", "counter", "Refits by outcome.", (_MEMBER, Label("outcome", REFIT_OUTCOMES))),
     Metric("refits_refused_total", "counter", "Candidates refused, by reason.", (Label("reason", REFUSALS),)),
     Metric("refit_duration_seconds", "histogram", "Time that a refit's fit took.", (_MEMBER,), REFIT_SECONDS),

@@ -30,6 +30,7 @@ SENTENCES = {
 # event kind, outcome (where it has one) → level; a kind or an outcome that is not here is worth INFO
 LEVELS = {
     ("refresh", None): logging.DEBUG,
+    ("refresh_failed", None): logging.WARNING,
     ("refit_fitted", None): logging.DEBUG,
     ("refit", "refused"): logging.WARNING,
     ("refit", "failed"): logging.ERROR,

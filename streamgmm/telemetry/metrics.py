@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # event kind → the counter that it adds one to, with the labels that the counter has
 COUNTED = {
     "refresh": ("refreshes_total", ("member",)),
+    "refresh_failed": ("refreshes_failed_total", ("member",)),
     "refit": ("refits_total", ("member", "outcome")),
     "refit_refused": ("refits_refused_total", ("reason",)),
     "drift": ("drift_alarms_total", ("detector",)),

@@ -7,7 +7,7 @@ import pytest
 
 from streamgmm.detector import column_kernels as kernels
 from streamgmm.detector.committee import Detector
-from streamgmm.detector.tables import MAX_VALUES, of_few_values
+from streamgmm.detector.tables import MAX_CATEGORIES, MAX_VALUES, Table, of_few_values
 from streamgmm.detector.view import View
 from streamgmm.records import Version
 from streamgmm.refit.fitting import cold, gate, warm
@@ -151,3 +151,12 @@ def test_tables_come_back_from_arrays(rng):
     np.testing.assert_array_equal(again.tables.surprise(X), view.tables.surprise(X))
     for one, other in zip(of_few_values(X, (3,), again.counted), of_few_values(X, (3,), view.counted), strict=True):
         np.testing.assert_array_equal(one.surprise, other.surprise)
+
+
+def test_categories_for_which_there_is_no_room_share_what_is_left(rng):
+    codes = rng.integers(0, 1000, 20_000).astype(float)
+    table = Table.of_categories(0, codes)
+    assert len(table.codes) == MAX_CATEGORIES
+    np.testing.assert_allclose(table.encode(np.arange(1000.0)), np.log(1000.0), atol=0.6)
+    few = Table.of_categories(0, codes % 10)
+    assert few.encode(np.array([99.0]))[0] > 9.0  # where there is room, an unseen one is new

@@ -129,6 +129,9 @@ def test_remembered_scales_and_floors_are_those_of_the_formula(rng):
     tame = (known > 0.0) & (np.maximum(high - before, before - low) <= 2.0 * known)
     np.testing.assert_array_equal(remembered, np.where(tame, np.maximum(0.9 * known, spread), 0.9 * known))
     assert left == (~tame & ~(spread <= 0.9 * known)).sum() > 0
+    location[:30] = 0.0
     column_kernels.floored(spread, remembered, location, 0.02, 1e-9, scale)
-    floored, magnitude = np.maximum(spread, 0.02 * remembered), np.maximum(np.abs(location), 1.0)
-    np.testing.assert_array_equal(scale, np.where(floored > 1e-9 * magnitude, floored, magnitude))
+    floored, magnitude = np.maximum(spread, 0.02 * remembered), np.abs(location)
+    np.testing.assert_array_equal(
+        scale, np.where(floored > 1e-9 * magnitude, floored, np.where(magnitude > 0.0, magnitude, 1.0))
+    )

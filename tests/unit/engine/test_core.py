@@ -11,7 +11,7 @@ from streamgmm.engine.core import Engine
 from streamgmm.engine.drive import drive
 from streamgmm.engine.settings import EngineSettings
 from streamgmm.engine.state import State
-from streamgmm.errors import SnapshotError
+from streamgmm.errors import FitError, SnapshotError
 from streamgmm.records import STATUSES
 from streamgmm.refit.job import Failure, MemberSettings
 from streamgmm.refit.runners import InlineRunner, ThreadRunner
@@ -187,3 +187,20 @@ def test_a_warm_up_of_missing_rows_fits_as_soon_as_there_is_something(rng):
     status = np.concatenate([p.status for p in feed(e, X)])
     assert "failed" in outcomes(e)
     assert STATUSES[status[-1]] == "scored"
+
+
+@pytest.mark.parametrize("error", [FitError("it collapsed"), np.linalg.LinAlgError("no eigenvalues")])
+def test_a_refresh_that_fails_is_counted_as_one_and_ends_nothing(rng, monkeypatch, error):
+    e = engine()
+    feed(e, rng.normal(size=(300, 2)))
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(refits, "warm", fails)
+    e.events()
+    scored = feed(e, rng.normal(size=(60, 2)))
+    assert sum(len(part.status) for part in scored) == 60
+    failed = [event for event in e.events() if event.kind in {"refresh_failed", "refit", "refresh"}]
+    assert {event.kind for event in failed} == {"refresh_failed"}
+    assert all(event.labels == {"member": "single"} and event.fields["message"] for event in failed)

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from streamgmm.detector.view import View
+from streamgmm.errors import FitError
+from streamgmm.mixture.factors import not_positive_definite
 from streamgmm.mixture.scoring import log_density
 from streamgmm.refit import fitting
 from streamgmm.refit.fitting import cold, gate, rebase, run, warm
 from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings
+from streamgmm.telemetry.catalogue import REFUSALS
 
 SETTINGS = MemberSettings(n_components=3)
 
@@ -101,3 +104,23 @@ def test_a_bug_in_a_fit_is_a_failure_and_names_itself(rng, monkeypatch):
     result = run(job("first", rng.normal(size=(100, 3))), time.monotonic)
     assert isinstance(result, Failure)
     assert (result.reason, result.message) == (None, "IndexError: off by one")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (FitError("too large", reason="overflow"), "overflow"),
+        (FitError("all is missing", reason="no_complete_row"), "no_complete_row"),
+        (not_positive_definite(0), "not_positive_definite"),
+        (np.linalg.LinAlgError("eigenvalues did not converge"), "not_positive_definite"),
+        (FitError("nothing to fit"), "no_fit"),
+    ],
+)
+def test_a_fit_that_fails_says_why(rng, monkeypatch, error, reason):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(fitting, "fit", fails)
+    result = fitting.run(job("first", rng.normal(size=(300, 2))), time.monotonic)
+    assert result.reason == reason
+    assert reason in REFUSALS

@@ -49,7 +49,7 @@ def test_every_closed_series_stands_at_the_start(scrape):
         "rows_rejected_total": len(REJECT_REASONS),
         "anomalies_total": 3,
         "refits_total": 4,
-        "refits_refused_total": 7,
+        "refits_refused_total": 10,
         "snapshot_saves_total": 2,
         "stage_duration_seconds_count": len(STAGES),
         "records_consumed_total": 1,
