@@ -250,6 +250,10 @@ class Delivery:
                     paused = True
                 self._source.poll(0.0)
                 self.on_wait()
+            for outcome, records in sink.cut.items():
+                fields = {"to": sink.place, "records": records}
+                self._events.append(Event("output_cut", {"sink": sink.name, "outcome": outcome}, fields))
+            sink.cut.clear()
             if told:
                 fields = {"to": sink.place, "seconds": self._now() - begun}
                 self._events.append(Event("sink_recovered", {"sink": sink.name}, fields))

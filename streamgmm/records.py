@@ -18,7 +18,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Bools: TypeAlias = NDArray[np.bool_]
 Json: TypeAlias = Any
-Headers: TypeAlias = Sequence[tuple[str, bytes]]
+Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 RejectReason: TypeAlias = Literal["decode", "schema", "dimension", "non_finite", "oversize"]
 REJECT_REASONS: tuple[RejectReason, ...] = ("decode", "schema", "dimension", "non_finite", "oversize")
@@ -418,6 +418,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "commit": ("outcome",),
     "sink_error": ("sink", "reason"),
     "sink_recovered": ("sink",),
+    "output_cut": ("sink", "outcome"),
     "not_learnt": (),
     "position_moved": ("reason",),
 }

@@ -33,6 +33,8 @@ class Rendering:
         Source topic → where its dead letters go; None where the sink has one place only.
     pages
         The feeds of sinks that want incidents, or not too many records.
+    dead_letter_bytes
+        Most bytes of a dead letter's value; a longer one is truncated.
     """
 
     codec: Codec
@@ -40,6 +42,7 @@ class Rendering:
     takes: frozenset[str]
     dead_letter_topic: Callable[[str], str | None]
     pages: Paging = field(default_factory=Paging)
+    dead_letter_bytes: int = 2**30
 
     def __call__(
         self, batch: RecordBatch, fields: FeatureBatch, columns: Floats, part: Part, scored: ScoredBatch
@@ -64,10 +67,10 @@ class Rendering:
         if self.pages.feeds:
             rendered |= self._pages(batch, mine, part, scored)
         if "dead_letters" in self.takes:
-            rendered["dead_letters"] = [
-                messages.dead_letter(batch, r, self.dead_letter_topic(batch.topic_partition(r.record).topic))
-                for r in part.rejects(fields)
-            ]
+            rejects = part.rejects(fields)
+            rendered["dead_letters"] = messages.dead_letters(
+                batch, rejects, self.dead_letter_topic, self.dead_letter_bytes
+            )
         return rendered
 
     def _anomalies(self, batch: RecordBatch, mine: FeatureBatch, part: Part, scored: ScoredBatch) -> list[OutputRecord]:

@@ -283,7 +283,8 @@ def rendering(
     def dead_letter_topic(topic: str) -> str | None:
         return topic + DEAD_LETTERS_SUFFIX if per_topic else None
 
-    return Rendering(codec, names, frozenset(outlet.takes for outlet in outlets), dead_letter_topic, pages)
+    takes = frozenset(outlet.takes for outlet in outlets)
+    return Rendering(codec, names, takes, dead_letter_topic, pages, config.limits.record_bytes)
 
 
 def snapshot_store(config: Config) -> SnapshotStore:

@@ -39,7 +39,7 @@ class HeaderColumn(Sequence["Headers"]):
     def __getitem__(self, index: slice) -> HeaderColumn: ...
 
     def __getitem__(self, index: int | slice) -> Headers | HeaderColumn:
-        """Return the headers of one record, nulls as empty values."""
+        """Return the headers of one record; a null value is None."""
         if isinstance(index, slice):
             return HeaderColumn(self.buffer, self.start[index], self.number[index])
         at = int(self.start[index])
@@ -48,17 +48,17 @@ class HeaderColumn(Sequence["Headers"]):
             name, at = self._bytes(at)
             value, at = self._bytes(at)
             # What is not UTF-8 is against the protocol, but no reason to stop reading the topic.
-            headers.append((name.decode("utf-8", "replace"), value))
+            headers.append(((name or b"").decode("utf-8", "replace"), value))
         return headers
 
     def take(self, indices: Ints) -> HeaderColumn:
         """Return the headers of these records (m,), of the same buffer."""
         return HeaderColumn(self.buffer, self.start[indices], self.number[indices])
 
-    def _bytes(self, at: int) -> tuple[bytes, int]:
+    def _bytes(self, at: int) -> tuple[bytes | None, int]:
         length, at = self._varint(at)
         end = at + max(length, 0)
-        return self.buffer[at:end].tobytes(), end
+        return None if length < 0 else self.buffer[at:end].tobytes(), end
 
     def _varint(self, at: int) -> tuple[int, int]:
         value = shift = 0

@@ -35,7 +35,7 @@ def batch_of(parts: Records) -> RecordBatch:
         np.array([-1 if r.timestamp is None else r.timestamp for r in records], dtype=np.int64),
         ByteColumn.from_values([r.value for r in records]),
         ByteColumn.from_values([r.key for r in records]),
-        [[(name, value or b"") for name, value in r.headers] if r.headers else () for r in records],
+        [list(r.headers) if r.headers else () for r in records],
         {},
     )
 

@@ -129,14 +129,14 @@ def _batches(data: bytes) -> list[Any]:
     return found
 
 
-Row = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes]]]
+Row = tuple[int, int, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 
 
 def as_library(data: bytes, offset: int, level: Any, aborted: Sequence[Any]) -> tuple[list[Row], int]:  # noqa: ANN401
     """Return what kafka-python reads: offset, timestamp, key, value, headers; and the next offset to fetch."""
     how = {"isolation_level": level, "aborted_transactions": aborted}
     part = Fetcher.PartitionRecords(offset, KafkaTopicPartition(*PARTITION), MemoryRecords(data), **how)
-    rows = [(r.offset, r.timestamp, r.key, r.value, [(n, v or b"") for n, v in r.headers]) for r in part.take()]
+    rows = [(r.offset, r.timestamp, r.key, r.value, list(r.headers)) for r in part.take()]
     return rows, part.next_fetch_offset
 
 

@@ -121,6 +121,7 @@ class ProducerClient(Section):
     batch_size: Bytes = Field(default=65_536, ge=0)
     """Most bytes of one record batch."""
     max_request_size: Bytes = Field(default=16 * 2**20, ge=1024)
-    """Most bytes of one record, dead letters included; the topic's `max.message.bytes` must allow it too."""
+    """Most bytes of one record, dead letters included. A larger record is truncated; so is one above the topic's
+    `max.message.bytes`."""
     request_timeout_ms: Int = Field(default=30_000, ge=1_000)
     """How long to wait for the answer to one request."""

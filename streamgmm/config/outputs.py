@@ -157,7 +157,7 @@ class Limits(Section):
     batch_bytes: Bytes = Field(default=16 * 2**20, ge=1024, le=2**30)
     """Most bytes that one turn of the loop takes, decompressed."""
     record_bytes: Bytes = Field(default=4 * 2**20, ge=16, le=2**30)
-    """A larger record is rejected (`oversize`)."""
+    """A larger record is rejected (`oversize`), and its dead letter is truncated to this size."""
     calibration_rows: Int = Field(default=1_000_000, ge=1000, le=100_000_000)
     """Most scores in the calibration buffer."""
     keys: Int = Field(default=10_000, ge=1, le=1_000_000)

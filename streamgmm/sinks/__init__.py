@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Sequence
 
     from streamgmm.records import OutputRecord
@@ -18,6 +19,9 @@ class Sink(Protocol):
     """Where its records go, in words: "topic pages", or the path of a file."""
     problem: str
     """Why the last flush failed, where something said so; empty where it only took too long, or succeeded."""
+    cut: Counter[str]
+    """Records that did not fit since this was last emptied, by outcome: truncated, or passed (not even a truncated one
+    fits)."""
 
     def write(self, records: Sequence[OutputRecord]) -> None:
         """Accept records; never block longer than a moment (a full buffer keeps them for `flush`)."""
@@ -30,7 +34,7 @@ class Sink(Protocol):
         Raises
         ------
         StopError
-            When trying again cannot help (no such topic, not authorised, message too large).
+            When trying again cannot help (no such topic, not authorised).
         """
 
     def close(self, timeout: float) -> None:

@@ -11,6 +11,8 @@ import sys
 from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +21,7 @@ import numpy as np
 from streamgmm.records import FlaggedRow, OutputRecord, Version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from streamgmm.records import (
         Anomaly,
@@ -37,8 +39,9 @@ VERSION_HEADER = "streamgmm-model-version"
 SOURCE_HEADER = "streamgmm-source"
 REASON_HEADER = "streamgmm-reason"
 DETAIL_HEADER = "streamgmm-detail"
+TRUNCATED_HEADER = "streamgmm-truncated"
 CONTENT_HEADER, MSGPACK = "content-type", b"application/vnd.msgpack"
-_OURS = {VERSION_HEADER, SOURCE_HEADER, REASON_HEADER, DETAIL_HEADER}
+OURS = frozenset({VERSION_HEADER, SOURCE_HEADER, REASON_HEADER, DETAIL_HEADER, TRUNCATED_HEADER})
 _DETAIL_BYTES = 1000
 _LEADING = 5  # features and contributions that an incident record names
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -148,20 +151,50 @@ def as_msgpack(record: OutputRecord) -> OutputRecord:
     return replace(record, value=value, headers=(*record.headers, (CONTENT_HEADER, MSGPACK)))
 
 
-def dead_letter(batch: RecordBatch, reject: Reject, topic: str | None) -> OutputRecord:
-    """Return a rejected record as it came, with the reason in its headers.
+def dead_letters(
+    batch: RecordBatch, rejects: Sequence[Reject], topic: Callable[[str], str | None], most_bytes: int
+) -> list[OutputRecord]:
+    """Return one dead letter for each record that has rejects, whichever number of its rows are bad.
+
+    Parameters
+    ----------
+    rejects
+        In the order of their records.
+    topic
+        Source topic → the topic of its dead letters.
+    most_bytes
+        A longer value is truncated.
+    """
+    return [
+        dead_letter(batch, list(mine), topic(batch.topic_partition(record).topic), most_bytes)
+        for record, mine in groupby(rejects, key=attrgetter("record"))
+    ]
+
+
+def dead_letter(batch: RecordBatch, rejects: Sequence[Reject], topic: str | None, most_bytes: int) -> OutputRecord:
+    """Return a rejected record as it came, with the first reason and the details of its bad rows in its headers.
 
     Headers of ours that it already had (it was redriven, and failed again) are replaced.
     """
-    i = reject.record
-    headers = [(name, value) for name, value in batch.headers[i] if name not in _OURS]
-    detail = reject.detail.encode("utf-8", "replace")[:_DETAIL_BYTES].decode("utf-8", "ignore")
+    i = rejects[0].record
+    headers = [(name, value) for name, value in batch.headers[i] if name not in OURS]
+    details = "; ".join(reject.detail for reject in rejects[:_DETAIL_BYTES])
+    counted = details if len(rejects) == 1 else f"{len(rejects)} bad rows: {details}"
+    detail = counted.encode("utf-8", "replace")[:_DETAIL_BYTES].decode("utf-8", "ignore")
     added = [
-        (REASON_HEADER, reject.reason.encode()),
+        (REASON_HEADER, rejects[0].reason.encode()),
         (DETAIL_HEADER, detail.encode()),
         (SOURCE_HEADER, _source(batch, i)),
     ]
-    return OutputRecord(batch.value[i] or b"", batch.key[i], (*headers, *added), topic)
+    value, key = batch.value[i] or b"", batch.key[i]
+    if len(value) > most_bytes:
+        added.append(truncated_header(len(value), len(key or b"")))
+    return OutputRecord(value[:most_bytes], key, (*headers, *added), topic)
+
+
+def truncated_header(value: int, key: int) -> tuple[str, bytes]:
+    """Return the header of a truncated record: the bytes that its value and its key had."""
+    return TRUNCATED_HEADER, b"value=%d key=%d" % (value, key)
 
 
 def text_or_base64(value: bytes | None) -> Json:

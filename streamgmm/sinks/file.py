@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,7 @@ class FileSink:
         self._path = Path(settings.path)
         self.place = str(self._path)
         self.problem = ""
+        self.cut: Counter[str] = Counter()
         self._pending: list[bytes] = []
         self._whole: int | None = None  # the file's size before a write that is not undone yet
         self._descriptor: int | None = self._start()

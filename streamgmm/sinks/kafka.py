@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +17,8 @@ from kafka import errors
 from streamgmm.bus import client
 from streamgmm.bus.internals import metadata_seconds
 from streamgmm.errors import RetryableError, StopError, StreamgmmError
-from streamgmm.sinks._rendering import as_msgpack
+from streamgmm.sinks._rendering import SOURCE_HEADER, TRUNCATED_HEADER, as_msgpack
+from streamgmm.sinks._shortening import shortened, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 MOMENT_MS = 200
 # Brokers that create topics by themselves do it within this time; an unknown topic after it will stay unknown.
 TOPIC_GRACE = 5.0
+# This record is too large: for the producer, or for the topic. A batch of several was split before that is said.
+TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 # The producer's identity is spoilt, for good: only a new producer can go on.
 SPOILT = (
     errors.UnknownProducerIdError,
@@ -94,6 +97,7 @@ class KafkaSink:
         self.name = settings.name
         self.place = f"topic {settings.topic}"
         self.problem = ""
+        self.cut: Counter[str] = Counter()
         self._settings = settings
         self._now = now
         self._producer: Client = None
@@ -118,7 +122,7 @@ class KafkaSink:
         Raises
         ------
         StopError
-            A topic that does not exist, no right to write, a message that is too large.
+            A topic that does not exist, no right to write.
         """
         deadline = self._now() + timeout
         while True:
@@ -166,6 +170,10 @@ class KafkaSink:
                     headers=list(record.headers),
                     timestamp_ms=record.timestamp_ms,
                 )
+            except TOO_LARGE:
+                self._waiting.popleft()
+                self._waiting.extendleft(self._shorter(record))
+                continue
             except (errors.KafkaError, RetryableError, ValueError, AssertionError) as error:
                 self._refused(topic, error)
                 return False
@@ -212,14 +220,29 @@ class KafkaSink:
         for record, future in self._sent:
             if not future.is_done:
                 under_way.append((record, future))
+            elif future.failed() and isinstance(future.exception, TOO_LARGE):
+                failed.extend(self._shorter(record))
             elif future.failed():
                 failed.append(record)
                 spoilt = future.exception if isinstance(future.exception, SPOILT) else spoilt
                 self._judge(record, future.exception)
+            elif record.headers and record.headers[-1][0] == TRUNCATED_HEADER:
+                self.cut["truncated"] += 1
         self._sent = under_way
         self._waiting.extendleft(reversed(failed))
         if spoilt is not None:
             self._renew(spoilt)
+
+    def _shorter(self, record: OutputRecord) -> list[OutputRecord]:
+        """Return what is sent in place of a record that is too large; nothing where even the shortest is refused."""
+        shorter, topic = shortened(record), record.topic or self._settings.topic
+        outcome = "passed" if shorter is None else "truncated"
+        source = dict(record.headers).get(SOURCE_HEADER, b"")
+        logger.debug("sink %s: %d bytes are too large for %s: %s, %r", self.name, size(record), topic, outcome, source)
+        if shorter is None:
+            self.cut["passed"] += 1
+            return []
+        return [shorter]
 
     def _judge(self, record: OutputRecord, error: Exception) -> None:
         """Say what failed; note it when trying again cannot help."""

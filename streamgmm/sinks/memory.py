@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class MemorySink:
         self.name = name
         self.place = "memory"
         self.problem = ""
+        self.cut: Counter[str] = Counter()
         self.records: list[OutputRecord] = []
         self.pending: list[OutputRecord] = []
         self.flushes: list[int] = []

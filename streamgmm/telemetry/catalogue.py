@@ -208,6 +208,8 @@ CATALOGUE: tuple[Metric, ...] = (
         "Times that a sink did not take its records for ten seconds or longer; they are kept and tried again.",
         (_SINK, Label("reason", ("timeout", "refused", OTHER))),
     ),
+    Metric("sink_truncated_total", "counter", "Records that were truncated to fit; a header says so.", (_SINK,)),
+    Metric("sink_passed_total", "counter", "Records that were left out: not even a truncated one fits.", (_SINK,)),
     Metric("sink_stuck", "gauge", "1 while a sink does not take its records, and the source is paused.", (_SINK,)),
     Metric("config_last_reload_successful", "gauge", "1 if the configuration last read is the one that runs."),
     Metric("kernel_signatures", "gauge", "Compiled kernel signatures; constant once ready."),

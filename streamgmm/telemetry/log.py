@@ -25,6 +25,7 @@ KINDS = 256  # kinds of line that are remembered
 SENTENCES = {
     "sink_error": "a sink does not take its records; they are kept, and the source is paused",
     "sink_recovered": "a sink takes its records again",
+    "output_cut": "records were too large for where they go; what fits was sent, and the original stays in the source",
 }
 
 # event kind, outcome (where it has one) → level; a kind or an outcome that is not here is worth INFO
@@ -41,6 +42,8 @@ LEVELS = {
     ("commit", "ok"): logging.DEBUG,
     ("commit", "refused"): logging.DEBUG,
     ("sink_error", None): logging.WARNING,
+    ("output_cut", "truncated"): logging.WARNING,
+    ("output_cut", "passed"): logging.WARNING,
     ("not_learnt", None): logging.WARNING,
     ("position_moved", None): logging.WARNING,
 }

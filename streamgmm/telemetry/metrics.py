@@ -162,6 +162,9 @@ class Metrics:
             self._series.set("snapshot_last_success_timestamp_seconds", self._clock())
         if event.kind in ("sink_error", "sink_recovered"):
             self._series.set("sink_stuck", float(event.kind == "sink_error"), event.labels.get("sink", ""))
+        if event.kind == "output_cut":
+            name = "sink_truncated_total" if event.labels["outcome"] == "truncated" else "sink_passed_total"
+            self._series.add(name, float(event.fields["records"]), event.labels["sink"])
         if event.kind == "not_learnt":
             self._series.add("records_not_learnt_total", float(event.fields["records"]))
         if event.kind == "position_moved":

@@ -1,5 +1,6 @@
 """The Kafka sink: what a successful flush promises, and what happens when it cannot be kept."""
 
+import os
 import threading
 from dataclasses import replace
 
@@ -98,14 +99,18 @@ def test_closing_flushes_and_may_be_done_twice(kafka, make_topic, consume_all, s
     assert values(consume_all(topic)) == list(range(10))
 
 
-def test_a_message_that_is_too_large_stops_and_says_how_to_go_on(kafka, make_topic, sinks):
+def test_a_message_that_the_producer_finds_too_large_is_truncated(kafka, make_topic, consume_all, sinks):
     sink = sinks(kafka.connection, topic := make_topic())
-    sink.write([OutputRecord(bytes(2 << 20))])
-    with pytest.raises(StopError, match=rf"topic {topic}.*max\.message\.bytes"):
-        sink.flush(5.0)
+    sink.write([OutputRecord(bytes(2 << 20)), *outputs(3)])
+    assert sink.flush(120.0)
+    assert sink.cut == {"truncated": 1}
+    long, *others = sorted(consume_all(topic), key=lambda record: -len(record.value))
+    assert dict(long.headers) == {"streamgmm-truncated": b"value=2097152 key=0"}
+    assert 0 < len(long.value) < 1 << 20
+    assert values(others) == [0, 1, 2]
 
 
-def test_a_message_that_only_the_topic_finds_too_large(apache_kafka, sinks):
+def test_a_message_that_only_the_topic_finds_too_large_is_truncated_or_passed(apache_kafka, sinks):
     from kafka.admin import NewTopic
 
     from streamgmm.bus import client
@@ -114,9 +119,15 @@ def test_a_message_that_only_the_topic_finds_too_large(apache_kafka, sinks):
     admin.create_topics([NewTopic("small-messages", 1, 1, topic_configs={"max.message.bytes": "2000"})])
     admin.close()
     sink = sinks(apache_kafka.connection, "small-messages")
-    sink.write([OutputRecord(bytes(5000))])
-    with pytest.raises(StopError, match=r"small-messages.*max\.message\.bytes"):
-        sink.flush(10.0)
+    sink.write(
+        [
+            OutputRecord(os.urandom(5000)),
+            *outputs(3),
+            OutputRecord(b"", None, (("streamgmm-detail", os.urandom(5000)),)),
+        ]
+    )
+    assert sink.flush(60.0)
+    assert sink.cut == {"truncated": 1, "passed": 1}
 
 
 def test_an_illegal_topic_name_stops(kafka, make_topic, sinks):

@@ -9,7 +9,7 @@ COLUMN = HeaderColumn(np.frombuffer(BYTES, dtype=np.uint8), np.array([0, 9, 9]),
 
 def test_headers_are_read_where_they_stand():
     assert len(COLUMN) == 3
-    assert list(COLUMN) == [[("a", b"xy"), ("é", b"")], [], [("\ufffd", b"")]]
+    assert list(COLUMN) == [[("a", b"xy"), ("é", None)], [], [("\ufffd", b"")]]
     assert COLUMN[-1] == COLUMN[2]
 
 

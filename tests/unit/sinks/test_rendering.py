@@ -150,9 +150,14 @@ def test_a_compact_row_has_null_for_what_it_was_not_given(status):
     assert record.key == b"\xff"
 
 
+def dead_letter(batch, reject, topic, most_bytes=1 << 20):
+    (letter,) = rendering.dead_letters(batch, [reject], lambda _: topic, most_bytes)
+    return letter
+
+
 @pytest.mark.parametrize("reason", REJECT_REASONS)
 def test_a_dead_letter_is_the_record_as_it_came(reason):
-    letter = rendering.dead_letter(BATCH, Reject(1, -1, reason, "row 3: ключ is wrong"), "vectors-dead-letters")
+    letter = dead_letter(BATCH, Reject(1, -1, reason, "row 3: ключ is wrong"), "vectors-dead-letters")
     assert letter.value == b"\xff"
     assert letter.key == b"\xff"
     assert letter.topic == "vectors-dead-letters"
@@ -167,9 +172,33 @@ def test_a_dead_letter_is_the_record_as_it_came(reason):
 
 def test_a_redriven_record_that_fails_again_has_one_reason():
     batch = record_batch([b"x"], headers=(("streamgmm-reason", b"schema"), ("a", b"1"), ("streamgmm-source", b"t/0/1")))
-    letter = rendering.dead_letter(batch, Reject(0, -1, "decode", "x" * 5000), None)
+    letter = dead_letter(batch, Reject(0, -1, "decode", "x" * 5000), None)
     assert [name for name, _ in letter.headers] == ["a", "streamgmm-reason", "streamgmm-detail", "streamgmm-source"]
     assert len(dict(letter.headers)["streamgmm-detail"]) == 1000
+    schema("dead-letter").validate(json.loads(file.line(letter)))
+
+
+def test_a_record_of_many_bad_rows_is_one_dead_letter_that_lists_them():
+    rejects = [Reject(0, row, "schema", f"row {row}: text") for row in range(40_000)]
+    letters = rendering.dead_letters(BATCH, [*rejects, Reject(1, -1, "decode", "no")], lambda _: None, 1 << 20)
+    assert len(letters) == 2
+    detail = dict(letters[0].headers)["streamgmm-detail"]
+    assert detail.startswith(b"40000 bad rows: row 0: text; row 1: text; ")
+    assert len(detail) == 1000
+    schema("dead-letter").validate(json.loads(file.line(letters[0])))
+
+
+def test_a_dead_letter_longer_than_the_bound_is_truncated_and_says_so():
+    letter = dead_letter(record_batch([b"x" * 1000]), Reject(0, -1, "oversize", ""), None, most_bytes=100)
+    assert letter.value == b"x" * 100
+    assert dict(letter.headers)["streamgmm-truncated"].startswith(b"value=1000 key=")
+    schema("dead-letter").validate(json.loads(file.line(letter)))
+
+
+def test_a_null_header_stays_null():
+    letter = dead_letter(record_batch([b"x"], headers=(("a", None), ("b", b""))), Reject(0, -1, "decode", ""), None)
+    assert letter.headers[:2] == (("a", None), ("b", b""))
+    assert json.loads(file.line(letter))["headers"][:2] == [["a", None], ["b", ""]]
     schema("dead-letter").validate(json.loads(file.line(letter)))
 
 
@@ -186,7 +215,7 @@ def test_the_schemas_can_fail():
         assert not document.is_valid(value | {key: wrong})
     for key in value:
         assert not document.is_valid({k: v for k, v in value.items() if k != key})
-    letter = json.loads(file.line(rendering.dead_letter(BATCH, Reject(1, -1, "decode", ""), "t")))
+    letter = json.loads(file.line(dead_letter(BATCH, Reject(1, -1, "decode", ""), "t")))
     assert not schema("dead-letter").is_valid(letter | {"headers": letter["headers"][:-1]})
     wrong_reason = [[name, "other" if name == "streamgmm-reason" else value] for name, value in letter["headers"]]
     assert not schema("dead-letter").is_valid(letter | {"headers": wrong_reason})
