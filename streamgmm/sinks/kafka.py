@@ -32,7 +32,8 @@ logger = logging.getLogger(__name__)
 MOMENT_MS = 200
 # Brokers that create topics by themselves do it within this time; an unknown topic after it will stay unknown.
 TOPIC_GRACE = 5.0
-# This record is too large: for the producer, or for the topic. A batch of several was split before that is said.
+# A record is too large for the producer or the topic. A topic's answer does not name the record, and after it an
+# idempotent producer of kafka-python fails every other send in the same way: only a new producer can go on.
 TOO_LARGE = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 # The producer's identity is spoilt, for good: only a new producer can go on.
 SPOILT = (
@@ -103,6 +104,7 @@ class KafkaSink:
         self._producer: Client = None
         self._waiting: deque[OutputRecord] = deque()
         self._sent: deque[tuple[OutputRecord, Any]] = deque()
+        self._window = settings.buffer_records  # sends at a time; fewer while a record that is too large is looked for
         self._unknown_since: dict[str, tuple[float, float]] = {}
         self._hopeless: StreamgmmError | None = None
 
@@ -157,7 +159,9 @@ class KafkaSink:
 
     def _hand_over(self) -> bool:
         """Give waiting records to the producer, in order; False when it does not take the next one now."""
-        while self._waiting and len(self._sent) < self._settings.buffer_records and self._hopeless is None:
+        if self._window < self._settings.buffer_records and self._sent:
+            return True
+        while self._waiting and len(self._sent) < self._window and self._hopeless is None:
             record = self._waiting[0]
             topic = record.topic or self._settings.topic
             try:
@@ -221,13 +225,18 @@ class KafkaSink:
             if not future.is_done:
                 under_way.append((record, future))
             elif future.failed() and isinstance(future.exception, TOO_LARGE):
-                failed.extend(self._shorter(record))
+                spoilt = future.exception
+                failed.extend(self._shorter(record) if len(self._sent) == 1 else [record])
             elif future.failed():
                 failed.append(record)
                 spoilt = future.exception if isinstance(future.exception, SPOILT) else spoilt
                 self._judge(record, future.exception)
             elif record.headers and record.headers[-1][0] == TRUNCATED_HEADER:
                 self.cut["truncated"] += 1
+        if isinstance(spoilt, TOO_LARGE):
+            self._window = max(1, len(self._sent) // 64)
+        elif not under_way:
+            self._window = min(2 * self._window, self._settings.buffer_records)
         self._sent = under_way
         self._waiting.extendleft(reversed(failed))
         if spoilt is not None:
