@@ -80,10 +80,15 @@ def keep(dispatcher: Any) -> None:
 
 
 def widen_stamp(dispatcher: Any, stamp: str) -> None:
-    """Let kept code count as fresh only with this stamp as well as with the function's own file."""
-    with suppress(AttributeError):  # nothing is kept, or numba names it otherwise
+    """Let kept code count as fresh only with this stamp as well as with the function's own file.
+
+    Where numba names it otherwise nothing is kept: slower to start, and never yesterday's helpers.
+    """
+    try:
         file = dispatcher._cache._cache_file
         file._source_stamp = (file._source_stamp, stamp)
+    except AttributeError:
+        dispatcher._cache = numba.core.caching.NullCache()
 
 
 def _check_folder(folder: Path) -> None:

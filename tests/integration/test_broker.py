@@ -113,13 +113,13 @@ def test_deleted_records_are_gone(admin, make_topic, produce, asking, consume_al
 def test_a_waiting_fetch_is_answered_when_records_arrive(make_topic, produce, consumer):
     tp = TopicPartition(make_topic(), 0)
     # The broker would wait for longer than the test may take: only the record can end it.
-    waiting = consumer(fetch_max_wait_ms=600_000, request_timeout_ms=700_000)
+    waiting = consumer(fetch_max_wait_ms=500_000, request_timeout_ms=520_000)
     waiting.assign([tp])
     waiting.seek(tp, 0)
     assert not waiting.poll(timeout_ms=500)
     sender = threading.Timer(0.3, produce, [tp.topic, [b"now"]])
     sender.start()
-    assert waiting.poll(timeout_ms=600_000)[tp][0].value == b"now"
+    assert waiting.poll(timeout_ms=500_000)[tp][0].value == b"now"
     sender.join()
 
 

@@ -100,7 +100,10 @@ def check_dead_letters(site, bad, keys, ids):
     for i, (payload, key, row) in enumerate(zip(bad, keys, ids, strict=True)):
         letter = letters[row.removesuffix("/0")]
         headers = dict(letter.headers)
-        assert letter.value == payload.value
+        assert letter.value == payload.value[:RECORD_BYTES]
+        cut = len(payload.value) > RECORD_BYTES
+        said = f"value={len(payload.value)} key={len(key or b'')}".encode() if cut else None
+        assert headers.get("streamgmm-truncated") == said
         assert letter.key == key
         assert headers["streamgmm-reason"].decode() == payload.reason
         assert headers["streamgmm-detail"]

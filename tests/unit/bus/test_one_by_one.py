@@ -35,7 +35,7 @@ def test_blocks_become_one_batch():
     assert batch.timestamp.tolist() == [99, -1, -1, -1]
     assert [batch.value[i] for i in range(4)] == [b"x", None, b"", b"y"]
     assert [batch.key[i] for i in range(4)] == [b"k", None, None, None]
-    assert [list(h) for h in batch.headers] == [[("h", b"")], [], [], []]
+    assert [list(h) for h in batch.headers] == [[("h", None)], [], [], []]
 
 
 def test_no_records_are_an_empty_batch():

@@ -36,11 +36,14 @@ def test_scores_are_those_of_the_daemon_at_that_moment(tables, scored, fitted, c
     for name in NAMES[:3]:  # flags of the daemon follow its level, which moves with every row
         assert ours[name][:100] == pytest.approx(getattr(theirs, name))
     assert ours["is_anomaly"][-1]
-    assert not ours["is_anomaly"][:-1].any()
+    # At the default rate of 0.001 one of 300 ordinary rows may be flagged by chance.
+    assert ours["is_anomaly"][:-1].sum() <= 1
+    assert ours["p_value"][-1] < 1e-6
+    assert ours["p_value"][:-1].min() > 1e-4
     assert set(ours["model_version"]) == {"1.0"}
     assert {path: path.read_bytes() for path in fitted.iterdir()} == before
     out, err = capsys.readouterr()
-    assert "300 rows: 300 scored, 1 flagged" in out
+    assert f"300 rows: 300 scored, {ours['is_anomaly'].sum()} flagged" in out
     assert "provisional: 600 scores to rank among are few" in err
 
 
@@ -85,7 +88,8 @@ def test_rows_with_missing_cells_score_as_with_the_daemon(tables, fitted, holed)
     assert ours.log_density[:100] == pytest.approx(theirs.log_density)
     assert ours.p_value[:100] == pytest.approx(theirs.p_value)
     assert ours.is_anomaly[30]
-    assert (np.delete(ours.p_value[:80], 30) > 1e-3).all()
+    assert ours.p_value[30] < 1e-6
+    assert (np.delete(ours.p_value[:80], 30) > 1e-4).all()
 
 
 def test_threads_change_nothing(fitted, holed):

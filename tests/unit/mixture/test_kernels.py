@@ -149,7 +149,7 @@ def test_a_changed_helper_invalidates_the_cache(tmp_path):
     package = tmp_path / "streamgmm"
     source = Path(streamgmm.__file__).parent
     package.mkdir()
-    for name in ("__init__.py", "errors.py"):
+    for name in ("__init__.py", "errors.py", "cache_kernels.py"):
         shutil.copy(source / name, package)
     shutil.copytree(source / "mixture", package / "mixture", ignore=shutil.ignore_patterns("__pycache__"))
     helper = package / "mixture" / "simd_kernels.py"
