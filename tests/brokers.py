@@ -98,7 +98,9 @@ def read_all(connection, topic, seconds=300.0):
     """Read a topic from its beginning to the end that it has now; in offset order per partition."""
     reader = client.consumer(connection, enable_auto_commit=False, auto_offset_reset="earliest")
     try:
-        partitions = [TopicPartition(topic, p) for p in sorted(reader.partitions_for_topic(topic))]
+        partitions = [TopicPartition(topic, p) for p in sorted(reader.partitions_for_topic(topic) or ())]
+        if not partitions:  # nobody has written to it, and readers create no topic
+            return []
         end = reader.end_offsets(partitions)
         reader.assign(partitions)
         reader.seek_to_beginning(*partitions)

@@ -81,7 +81,7 @@ def test_the_healthcheck_follows_livez(stuck, code):
     from streamgmm.telemetry.build import build
     from streamgmm.telemetry.http import Server
 
-    settings = {"config": {}, "target_rate": 0.01, "topics": [], "sinks": [], "members": [], "fields": []}
+    settings = {"config": {}, "target_rate": 0.01, "topics": [], "sinks": {}, "members": [], "fields": []}
     _, served = build(**settings, stuck=lambda: [Stuck("poll", 1.0, "x")] if stuck else [])
     server = Server("127.0.0.1:0", served)
     _, port = server.start()
