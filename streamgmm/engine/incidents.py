@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+# Seconds by which later rows lie before a flagged one when it is that one's time that is wrong.
+FAR_BACK = 86_400.0
+
+
 @dataclass(frozen=True, slots=True)
 class Incident:
     """The incident that the last flagged row belonged to, and where that row stood."""
@@ -50,11 +54,12 @@ def first_beyond(last: Incident, t: Floats, first_row: int, seconds: float, rows
     first_row
         Number of the first of them in its stream.
     """
-    if len(t) and t.max() - last.t <= seconds:  # not where any of them is NaN
+    back = max(seconds, FAR_BACK)
+    if len(t) and t.max() - last.t <= seconds and last.t - t.min() <= back:  # not where any of them is NaN
         return None
     passed = first_row + np.arange(len(t)) - last.row
     untimed = np.isnan(t) | math.isnan(last.t)
-    beyond = np.flatnonzero(np.where(untimed, passed > rows, t - last.t > seconds))
+    beyond = np.flatnonzero(np.where(untimed, passed > rows, (t - last.t > seconds) | (last.t - t > back)))
     return int(beyond[0]) if len(beyond) else None
 
 

@@ -15,9 +15,28 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+# A time is wrong where it lies so many seconds, and ten times what the others span, after the median.
+FAR_AHEAD = 86_400.0
+
+
+def latest(t: Floats) -> float:
+    """Return the latest of times (n,), NaN where none is known; a few that lie far ahead of all others do not count.
+
+    One wrong clock would else stop what is due by event time (`test_one_row_of_another_century_stops_nothing`).
+    """
+    newest = float(np.fmax.reduce(t, initial=np.nan))
+    if not newest - float(np.fmin.reduce(t, initial=np.nan)) > FAR_AHEAD:
+        return newest
+    low, middle, high = np.nanquantile(t, [0.1, 0.5, 0.9])
+    return float(np.nanmax(np.where(t - middle <= FAR_AHEAD + 10.0 * (high - low), t, np.nan)))
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows (n, d) and their event times (n,), which nobody writes to any more; and the latest of these, NaN if none."""
+    """Rows (n, d) and their event times (n,), which nobody writes to any more.
+
+    `newest` is the latest believable time, NaN if there is none: see `latest`.
+    """
 
     X: Floats
     t: Floats
@@ -26,7 +45,7 @@ class Block:
     @classmethod
     def of(cls, X: Floats, t: Floats) -> Block:
         """Return rows that nobody writes to as a block."""
-        return cls(X, t, float(np.fmax.reduce(t, initial=np.nan)))
+        return cls(X, t, latest(t))
 
     @classmethod
     def seal(cls, X: Floats, t: Floats) -> Block:

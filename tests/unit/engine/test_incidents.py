@@ -44,3 +44,10 @@ def test_rows_without_a_time_are_counted():
     assert first_beyond(timed, t, 8, 300.0, 100) == 100
     assert first_beyond(untimed, t, 8, 300.0, 100) == 100
     assert first_beyond(untimed, t, 8, 300.0, 1000) is None
+
+
+def test_a_wrong_time_does_not_leave_an_incident_open():
+    last = Incident("i", 4.07e9, 7)
+    assert first_beyond(last, 1.7e9 + 60.0 * np.arange(3.0), 8, 300.0, 100) == 0
+    late = Incident("i", 1.7e9, 7)
+    assert first_beyond(late, 1.7e9 - 3600.0 + np.arange(3.0), 8, 300.0, 100) is None

@@ -5,7 +5,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from streamgmm.engine.window import Block, Window
+from streamgmm.engine.window import Block, Window, latest
 
 
 def block(values):
@@ -56,3 +56,21 @@ def test_the_newest_time_leaves_with_its_block():
     assert window.newest() == 9.0
     assert np.isnan(window.add(block([np.nan])).newest())
     assert window.add(block([2.0, 1.0])).newest() == 2.0
+
+
+@pytest.mark.parametrize("wrong", [4.07e9, 2.5e11, 1.7e9 + 1e6])
+def test_one_row_of_another_century_stops_nothing(rng, wrong):
+    t = 1.7e9 + np.cumsum(rng.exponential(60.0, 100))
+    assert latest(t) == t[-1]
+    known = t[-1]
+    t[[13, 60]] = wrong
+    assert latest(t) == known
+    t[20:40] = np.nan
+    assert latest(t) == known
+
+
+def test_times_far_apart_are_believed_where_all_are():
+    t = 1.7e9 + 1e5 * np.arange(100.0)
+    assert latest(t) == t[-1]
+    assert np.isnan(latest(np.full(3, np.nan)))
+    assert latest(np.array([5.0])) == 5.0
