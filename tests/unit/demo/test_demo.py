@@ -114,7 +114,7 @@ def test_kill_leaves_nothing_behind(demo, until):
 
 def test_it_finds_real_faults_and_loses_no_row(demo, until):
     running = demo()
-    output, _ = running.process.communicate(timeout=200)
+    output, _ = running.process.communicate(timeout=400)
     assert running.process.returncode == 0, output
     assert int(re.search(r"^found +(\d) of 8 events", output, re.MULTILINE)[1]) >= 7, output
     # Where refits fall depends on the machine's speed, and with it how many rows of the long event are flagged. Seen: 4
