@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm.engine.window import latest
 from streamgmm.records import SEVERITIES, STATUSES, Report
 
 if TYPE_CHECKING:
@@ -49,15 +50,10 @@ def report_part(
         incidents=int(counted[list(scored.opened)].sum()),
         p_values=scored.p_value[mine] if not unscored else scored.p_value[counted & (scored.status == 0)],
         latencies=clock - known,
-        last_event_time=_newest(times),
+        last_event_time=latest(times),
         missing={} if fields.complete else _missing(fields.X[part.rows][mine], names),
         sink_records=taken,
     )
-
-
-def _newest(times: NDArray[np.float64]) -> float:
-    """Return the latest event time, NaN where no row has one."""
-    return float(np.fmax.reduce(times)) if len(times) else float("nan")
 
 
 def _missing(X: NDArray[np.float64], names: Sequence[str]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from streamgmm.engine.drift import ADOPTED, RULES, Drift
 from streamgmm.engine.policy import adopts, hold
 from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, Tally
-from streamgmm.engine.window import Block
+from streamgmm.engine.window import FAR_OFF, Block
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,12 +116,19 @@ def due_for_refresh(state: State, settings: EngineSettings) -> list[int]:
 
 
 def due_for_refit(state: State, settings: EngineSettings) -> tuple[int, ...]:
-    """Return the members, by index, whose refit is due by rows or by event time, whichever comes first."""
+    """Return the members, by index, whose refit is due by rows or by event time, whichever comes first.
+
+    A refit that seems to lie in the future was dated by a wrong time: the next one is due.
+    """
     timed = any(math.isfinite(member.refit_seconds) for member in settings.members)
     newest = state.window.newest() if timed else math.nan
     return tuple(
         i
         for i, (clock, member) in enumerate(zip(state.clocks, settings.members, strict=True))
         if clock.since_refit >= member.refit_every
-        or (clock.since_refit > 0 and newest - clock.refit_at >= member.refit_seconds)
+        or (clock.since_refit > 0 and _passed(newest - clock.refit_at, member.refit_seconds))
     )
+
+
+def _passed(seconds: float, limit: float) -> bool:
+    return seconds >= limit or (math.isfinite(limit) and seconds < -FAR_OFF)

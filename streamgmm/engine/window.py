@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,20 +15,26 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
-# A time is wrong where it lies so many seconds, and ten times what the others span, after the median.
-FAR_AHEAD = 86_400.0
+# A time is wrong where it lies so many seconds, and ten times what the others span, from the median.
+FAR_OFF = 86_400.0
 
 
-def latest(t: Floats) -> float:
-    """Return the latest of times (n,), NaN where none is known; a few that lie far ahead of all others do not count.
+def believable(t: Floats) -> Floats:
+    """Return those of times (n,) that are known, without a few that lie far off all others.
 
     One wrong clock would else stop what is due by event time (`test_one_row_of_another_century_stops_nothing`).
     """
-    newest = float(np.fmax.reduce(t, initial=np.nan))
-    if not newest - float(np.fmin.reduce(t, initial=np.nan)) > FAR_AHEAD:
-        return newest
-    low, middle, high = np.nanquantile(t, [0.1, 0.5, 0.9])
-    return float(np.nanmax(np.where(t - middle <= FAR_AHEAD + 10.0 * (high - low), t, np.nan)))
+    known: Floats = t[np.isfinite(t)]
+    if not len(known) or float(known.max() - known.min()) <= FAR_OFF:
+        return known
+    low, middle, high = np.quantile(known, [0.1, 0.5, 0.9])
+    near: Floats = known[np.abs(known - middle) <= FAR_OFF + 10.0 * (high - low)]
+    return near
+
+
+def latest(t: Floats) -> float:
+    """Return the latest believable one of times (n,), NaN where none is known."""
+    return float(np.fmax.reduce(believable(t), initial=np.nan))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +89,9 @@ class Window:
         while excess > 0:
             oldest = blocks.pop(0)
             if len(oldest.t) > excess:
-                blocks.insert(0, Block.of(oldest.X[excess:], oldest.t[excess:]))
+                rest = Block.of(oldest.X[excess:], oldest.t[excess:])
+                # Too few rows may be left to tell a wrong time by: it stays unbelievable.
+                blocks.insert(0, replace(rest, newest=min(rest.newest, oldest.newest)))
             excess -= len(oldest.t)
         return Window(self.capacity, tuple(blocks))
 
@@ -121,7 +129,6 @@ class Window:
         return max([b.newest for b in self.blocks if not math.isnan(b.newest)], default=math.nan)
 
     def span(self, newest: int | None = None) -> float:
-        """Return the event time between the oldest and the newest of the newest rows, seconds."""
-        times = self.times() if newest is None else self.times()[-newest:]
-        known = times[np.isfinite(times)]
+        """Return the event time between the oldest and the newest of the newest rows, seconds; see `believable`."""
+        known = believable(self.times() if newest is None else self.times()[-newest:])
         return float(known.max() - known.min()) if len(known) else 0.0

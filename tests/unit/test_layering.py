@@ -90,7 +90,7 @@ MAY_IMPORT = {
     },
     "ledger": {"engine.thinning", "records", "sources!"},
     "order": {"records"},
-    "reporting": {"ledger", "records"},
+    "reporting": {"engine.window", "ledger", "records"},
     "checkpoint": {"detector", "engine", "errors", "features", "records", "snapshots"},
     "delivery": {"errors", "records", "sinks!", "sources!"},
     "supervisor": {"errors", "records"},

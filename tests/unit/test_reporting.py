@@ -84,6 +84,11 @@ def test_latency_and_event_time_come_from_rows_that_have_a_time():
     assert np.isnan(report(record_batch([b"x"]), fields(1), scored(["scored"])).last_event_time)
 
 
+def test_one_wrong_time_is_not_the_last():
+    times = [*(90.0 + np.arange(20.0)), 4.07e9]
+    assert report(record_batch([b"x"] * 21), fields(21, times=times), scored(["scored"] * 21)).last_event_time == 109.0
+
+
 def test_missing_cells_are_counted_by_field():
     X = np.array([[NAN, 1.0], [NAN, NAN], [0.0, 0.0]])
     r = report(record_batch([b"x"] * 3), fields(3, X=X), scored(["missing", "missing", "scored"]))

@@ -132,6 +132,16 @@ def test_event_time_decides_as_well(rng):
     assert [ev for ev in e.events() if ev.kind == "drift"]
 
 
+@pytest.mark.parametrize("wrong", [0.0, 4.07e9])
+def test_one_wrong_time_does_not_adopt_a_change(rng, wrong):
+    e = engine(adopt_after=AdoptAfter(seconds=1e6))
+    t = 1.7e9 + 0.5 * np.arange(2600.0)
+    t[2300] = wrong
+    feed(e, np.concatenate([rng.normal(size=(2000, 2)), rng.normal(size=(600, 2)) + 12.0]), t)
+    assert e.state.held is not None
+    assert not [ev for ev in e.events() if ev.kind == "drift"]
+
+
 def test_what_is_held_back_survives_the_arrays(rng):
     e = engine(adopt_after=AdoptAfter(rows=600))
     feed(e, rng.normal(size=(2000, 2)))

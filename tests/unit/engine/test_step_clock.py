@@ -92,3 +92,14 @@ def test_one_row_a_day_after_a_burst_still_ends_steps(rng):
     e = after_a_burst(rng)
     feed(e, 1e6 + np.arange(400.0) * 86_400.0, rng)
     assert e.state.thinning.window == 1.0
+
+
+@pytest.mark.parametrize("dated", [4.07e9, 2.5e11])
+def test_a_refit_that_a_wrong_time_has_dated_is_made_up_for(rng, dated):
+    e = engine(replace(SETTINGS, members=(replace(MEMBER, refit_seconds=6000.0),)))
+    feed(e, 1.7e9 + 60.0 * np.arange(1000.0), rng)
+    promotion = e.state.detector.version.promotion
+    e.state.clocks[0].refit_at = dated
+    feed(e, 1.7e9 + 60.0 * np.arange(1000.0, 3000.0), rng)
+    assert e.state.clocks[0].refit_at < 1.8e9
+    assert e.state.detector.version.promotion > promotion + 1

@@ -74,3 +74,21 @@ def test_times_far_apart_are_believed_where_all_are():
     assert latest(t) == t[-1]
     assert np.isnan(latest(np.full(3, np.nan)))
     assert latest(np.array([5.0])) == 5.0
+
+
+@pytest.mark.parametrize("at", [0, 10, 19])
+def test_a_wrong_time_is_not_believed_when_few_rows_are_left_beside_it(at):
+    t = 1.7e9 + 60.0 * np.arange(60.0)
+    first = t[:20].copy()
+    first[at] = 4.07e9
+    window = Window(22).add(Block.locked(np.zeros((20, 1)), first))
+    for row in t[20:]:
+        window = window.add(block([row]))
+        assert window.newest() == row
+
+
+@pytest.mark.parametrize("wrong", [0.0, 4.07e9])
+def test_a_wrong_time_does_not_count_for_the_span(wrong):
+    t = 1.7e9 + 60.0 * np.arange(50.0)
+    t[20] = wrong
+    assert Window(50).add(block(t)).span() == 49 * 60.0
