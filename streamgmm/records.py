@@ -413,6 +413,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
     "refit": ("outcome", "member"),
     "refit_refused": ("reason",),
     "drift": ("detector",),
+    "thinned": (),
     "snapshot": ("outcome",),
     "rebalance": ("event",),
     "commit": ("outcome",),
@@ -447,7 +448,7 @@ class EngineStatus:
     threshold: float
     level: float
     target_rate: float
-    thinning: float
+    thinning: float  # share of rows that enter the window
     stretch: float
     refit_in_progress: bool
     shadow_log_density: Mapping[str, float]

@@ -16,7 +16,7 @@ from streamgmm.engine.policy import teaches
 from streamgmm.engine.refits import Refits
 from streamgmm.engine.state import State, StepRows
 from streamgmm.engine.status import describe
-from streamgmm.engine.thinning import MIN_LATE_ROWS, STEP_SPAN_SHARE, Thinning, late_rows, started
+from streamgmm.engine.thinning import MIN_LATE_ROWS, SPARSE, STEP_SPAN_SHARE, Thinning, late_rows, started
 from streamgmm.engine.verdicts import (
     Output,
     any_missing,
@@ -77,6 +77,7 @@ class Engine:
         self._explain = explain
         self._pace = pace or Unhurried()
         self._refits = Refits(settings, runner, self._pace, warm_up)
+        self._events: list[Event] = []
         self._described: tuple[Detector | None, tuple[MemberStatus, ...]] = (None, ())
         self._refits.resume(self.state)
 
@@ -185,7 +186,11 @@ class Engine:
         changed = observe_drift(
             state, self.settings, np.concatenate(step.p_value) if step.p_value else np.empty(0), scores
         )
+        before = state.thinning
         learn(state, self.settings, step, scores)
+        if state.thinning.window < SPARSE <= before.window:
+            shares = {"share": state.thinning.window, "rows_per_second": state.thinning.rows_per_second}
+            self._events.append(Event("thinned", {}, shares))
         self._refits.after_step(state, changed=changed, judged=judged)
 
     # ── promotion ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -202,7 +207,8 @@ class Engine:
 
     def events(self) -> tuple[Event, ...]:
         """Return, once, what happened since the last call."""
-        return self._refits.events()
+        events, self._events = (*self._events, *self._refits.events()), []
+        return events
 
     def status(self) -> EngineStatus:
         """Return the engine in one look."""
@@ -217,7 +223,7 @@ class Engine:
             threshold=self._threshold(),
             level=self._level(),
             target_rate=settings.target_rate,
-            thinning=1.0 / state.thinning.window,
+            thinning=state.thinning.window,
             stretch=self._refits.stretch,
             refit_in_progress=state.flight is not None,
             shadow_log_density=dict(self._refits.judged),

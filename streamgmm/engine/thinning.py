@@ -28,6 +28,8 @@ STEP_SPAN_SHARE = 0.1
 MIN_LATE_ROWS = 20
 # So many different times tell how fast rows come; fewer, and the clock's resolution would be measured instead.
 MIN_TICKS = 8
+# Where fewer rows enter the window it is told: event times of the wrong unit would stop the learning in silence.
+SPARSE = 0.001
 _FULL = 2.0**64
 
 

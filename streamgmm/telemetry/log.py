@@ -26,6 +26,10 @@ SENTENCES = {
     "sink_error": "a sink does not take its records; they are kept, and the source is paused",
     "sink_recovered": "a sink takes its records again",
     "output_cut": "records were too large for where they go; what fits was sent, and the original stays in the source",
+    "thinned": (
+        "by their event times rows come so fast that fewer than one in a thousand is learnt; if they do not come so"
+        " fast, check the event time and its unit, or shorten learning.window.span"
+    ),
 }
 
 # event kind, outcome (where it has one) → level; a kind or an outcome that is not here is worth INFO
@@ -37,6 +41,7 @@ LEVELS = {
     ("refit", "failed"): logging.ERROR,
     ("refit_refused", None): logging.WARNING,
     ("drift", None): logging.WARNING,
+    ("thinned", None): logging.WARNING,
     ("snapshot", "ok"): logging.DEBUG,
     ("snapshot", "failed"): logging.DEBUG,
     ("commit", "ok"): logging.DEBUG,

@@ -94,6 +94,23 @@ def test_one_row_a_day_after_a_burst_still_ends_steps(rng):
     assert e.state.thinning.window == 1.0
 
 
+@pytest.mark.parametrize("apart", [1e-6, 1e-5])
+def test_a_stream_that_is_hardly_learnt_is_told_once(rng, apart):
+    e = engine()
+    feed(e, np.arange(20_000) * apart, rng)
+    (event,) = [ev for ev in e.events() if ev.kind == "thinned"]
+    assert event.fields["share"] < 0.001
+    assert e.status().thinning == e.state.thinning.window < 0.001
+
+
+@pytest.mark.parametrize("t", [60.0 * np.arange(5000), np.full(5000, 1.7e9), np.full(5000, np.nan)])
+def test_a_stream_that_is_learnt_whole_says_so(rng, t):
+    e = engine()
+    feed(e, t, rng)
+    assert e.status().thinning == 1.0
+    assert not [ev for ev in e.events() if ev.kind == "thinned"]
+
+
 @pytest.mark.parametrize("dated", [4.07e9, 2.5e11])
 def test_a_refit_that_a_wrong_time_has_dated_is_made_up_for(rng, dated):
     e = engine(replace(SETTINGS, members=(replace(MEMBER, refit_seconds=6000.0),)))
