@@ -17,7 +17,13 @@ sys.path.insert(0, str(TESTS))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from skips import Skips  # noqa: E402 - found by the path above
+
 SEED = int(os.environ.get("STREAMGMM_TEST_SEED", "20240607"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Skips())
 
 
 def pytest_report_header() -> str:
