@@ -1,4 +1,4 @@
-"""Sections of how bytes become fields."""
+"""Sections of the codecs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from streamgmm.config.section import FilePath, Float, Rule, Seconds, Secret, Sec
 
 
 class FieldSpec(Section):
-    """One declared input; a bare string is its name and its path."""
+    """One input field. A plain string sets both name and path."""
 
     name: Text
-    """How the column is called in features, metrics and anomalies."""
+    """Name of the column in features, metrics and anomaly records."""
     path: Text = ""
-    """Where the value stands in the payload, with dots between the levels; the name where absent."""
+    """Path of the value in the payload, with dots between levels. Default: the name."""
     type: Literal["number", "category"] = "number"
-    """What the value is; a category is a string."""
+    """Type of the value. A category is a string."""
 
 
 class TimestampSpec(Section):
-    """Where the payload keeps its event time."""
+    """Location of the event time in the payload."""
 
     path: Text
-    """Where the value stands in the payload, with dots between the levels."""
+    """Path of the value in the payload, with dots between levels."""
     unit: Literal["s", "ms", "us", "ns", "iso"] = "ms"
-    """Unit since 1970-01-01 UTC, or iso for RFC 3339."""
+    """Unit of a number since 1970-01-01 UTC, or `iso` for RFC 3339 text."""
 
 
 def _field(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
@@ -47,15 +47,15 @@ Unwrap: TypeAlias = Literal["debezium", "telegraf", "cloudevents"]
 
 class _PathCodec(Section):
     fields: tuple[PathField, ...] = Field(min_length=1, max_length=4096)
-    """The inputs, in order: names, or mappings of name, path and type."""
+    """Input fields, in order: names, or mappings of name, path and type."""
     timestamp: TimestampSpec | None = None
-    """Where the event time stands; that of the envelope, or the record's own timestamp, where absent."""
+    """Location of the event time. Default: the time of the envelope, or else the record timestamp."""
     unwrap: Unwrap | None = None
-    """The envelope around the payload; all paths are then those of what is inside."""
+    """Envelope around the payload. All paths then start inside the envelope."""
     passthrough: tuple[Text, ...] = ()
-    """Paths that travel along with an anomaly."""
+    """Paths of values that are copied to anomaly records."""
     max_missing: Float = Field(default=0.5, ge=0, le=1)
-    """A row with a larger share of missing fields is rejected (`schema`); one with none present always is."""
+    """Largest share of missing fields. Rows above it and rows without any value are rejected (`schema`)."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -85,27 +85,27 @@ class MsgpackCodec(_PathCodec):
 
 
 class SchemaRegistry(Section):
-    """Where the schemas of Avro records are asked for by their ids."""
+    """The schema registry that holds the schemas of Avro records."""
 
     url: Text
-    """Where it is: http://host:port or https://host:port."""
+    """Address: http://host:port or https://host:port."""
     username: Text | None = None
-    """User, where it asks for one."""
+    """User name for a registry that requires one."""
     password: Secret | None = None
-    """Password; a secret. `${VAR}` or `password_file` keep it out of this file."""
+    """Password. A secret: use `${VAR}` or `password_file` to keep it out of this file."""
     password_file: FilePath | None = None
-    """A file that holds `password`."""
+    """File that contains `password`."""
     ca_file: FilePath | None = None
-    """Certificates (PEM) that sign the registry's; the system's where absent."""
+    """CA certificates (PEM) that verify the registry. Default: those of the system."""
     cert_file: FilePath | None = None
-    """Our own certificate (PEM), where it asks for one."""
+    """Client certificate (PEM) for a registry that requires one."""
     key_file: FilePath | None = None
-    """The private key (PEM) of `cert_file`, without a password."""
+    """Private key (PEM) of `cert_file`, without a password."""
     patience: Seconds = 20.0
-    """How long a registry that is away is asked again, before the daemon ends with exit code 75, for a restart."""
+    """Time that requests to an unreachable registry are repeated. Then the daemon exits with code 75."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield what does not go together."""
+        """Yield keys that exclude or require each other."""
         yield from self._url_rules()
         if self.password is not None and self.password_file is not None:
             yield Rule(("password_file",), "password and password_file exclude each other; keep one")
@@ -125,7 +125,7 @@ class SchemaRegistry(Section):
             yield Rule(("url",), "want http://host:port or https://host:port")
             return
         if "@" in url.netloc:
-            yield Rule(("url",), "a password does not belong in the url; give username and password_file")
+            yield Rule(("url",), "the url must not contain a password; give username and password_file")
         elif not sound or url.query or url.fragment:
             yield Rule(("url",), "want http://host:port or https://host:port")
         elif url.scheme == "http":
@@ -135,20 +135,20 @@ class SchemaRegistry(Section):
 
 
 class AvroCodec(_PathCodec):
-    """Avro payloads; needs `pip install 'streamgmm[avro]'`."""
+    """Avro payloads. Requires `pip install 'streamgmm[avro]'`."""
 
     type: Literal["avro"]
     """Kind of payload."""
     schema_registry: SchemaRegistry | None = None
-    """Where schemas are asked for; this or `schema_file`."""
+    """Schema registry. Give this or `schema_file`."""
     schema_file: FilePath | None = None
-    """The schema (.avsc) that every record was written with; this or `schema_registry`."""
+    """Schema (.avsc) of all records. Give this or `schema_registry`."""
     framing: Literal["confluent", "none"] | None = None
-    """A zero byte and a schema id before the datum, or nothing; absent: `none` with `schema_file`, else `confluent`."""
+    """`confluent`: a zero byte and a schema id precede the datum. Default: `confluent`, with `schema_file` `none`."""
 
     @property
     def is_framed(self) -> bool:
-        """Return whether a schema id stands before each datum."""
+        """Return whether a schema id precedes each datum."""
         return self.schema_file is None if self.framing is None else self.framing == "confluent"
 
     def rules(self) -> Iterator[Rule]:
@@ -159,23 +159,23 @@ class AvroCodec(_PathCodec):
         if self.schema_registry is not None and self.schema_file is not None:
             yield Rule(("schema_file",), "schema_registry and schema_file exclude each other; keep one")
         if self.framing == "none" and self.schema_registry is not None:
-            yield Rule(("framing",), "without framing nothing names a schema; give schema_file")
+            yield Rule(("framing",), "without framing a record has no schema id; give schema_file")
 
 
 DELIMITERS: Mapping[str, str] = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": " "}
 
 
 class CsvCodec(Section):
-    """Lines of CSV without a header, one vector in a record."""
+    """Lines of CSV without a header, one vector per record."""
 
     type: Literal["csv"]
     """Kind of payload."""
     fields: tuple[PathField, ...] = Field(min_length=1, max_length=4096)
-    """The cells of a line, in order: names, or mappings of name and type."""
+    """Cells of a line, in order: names, or mappings of name and type."""
     delimiter: Literal["comma", "semicolon", "tab", "pipe", "space"] = "comma"
-    """What stands between the cells."""
+    """Separator of the cells."""
     max_missing: Float = Field(default=0.5, ge=0, le=1)
-    """A row with a larger share of empty cells is rejected (`schema`); one of empty cells alone always is."""
+    """Largest share of empty cells. Rows above it and rows of empty cells only are rejected (`schema`)."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -188,18 +188,18 @@ class CsvCodec(Section):
             yield Rule(("fields", position), f"the field {name!r} is named twice")
         for position, field in enumerate(self.fields):
             if field.path != field.name:
-                yield Rule(("fields", position, "path"), "cells go by position, there is no path; list every cell")
+                yield Rule(("fields", position, "path"), "CSV cells have positions and no paths; list every cell")
 
 
 class PackedCodec(Section):
-    """Packed little-endian numbers, one vector or several in a record."""
+    """Packed little-endian numbers, one or several vectors per record."""
 
     type: Literal["float32", "float64"]
     """Kind of payload."""
     fields: tuple[Text, ...] = Field(min_length=1, max_length=4096)
-    """Names of the vector's positions, in order."""
+    """Names of the positions of a vector, in order."""
     max_missing: Float = Field(default=0.5, ge=0, le=1)
-    """A row with a larger share of NaN is rejected (`schema`); one of NaN alone always is."""
+    """Largest share of NaN. Rows above it and rows of NaN only are rejected (`schema`)."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -212,7 +212,7 @@ class PackedCodec(Section):
             yield Rule(("fields", position), f"the field {name!r} is named twice")
 
 
-# What no line of text can hold.
+# Codecs that cannot be used with a file of text lines.
 BINARY = (PackedCodec, MsgpackCodec, AvroCodec)
 
 Codec: TypeAlias = Annotated[

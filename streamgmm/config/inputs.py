@@ -1,4 +1,4 @@
-"""Sections of what comes in: source, features."""
+"""Sections of the input: source and features."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ if TYPE_CHECKING:
 
 
 class KafkaSource(Section):
-    """One or more topics, read as a member of a consumer group."""
+    """One or more topics, read by a member of a consumer group."""
 
     type: Literal["kafka"] = "kafka"
     """Kind of source."""
     bootstrap_servers: Servers
-    """Brokers to start from: host:port, several with commas or as a list."""
+    """Bootstrap brokers: host:port, several separated by commas or as a list."""
     topic: Topic | None = None
-    """The topic to read; this or `topics`."""
+    """Topic to read. Give this or `topics`."""
     topics: tuple[Topic, ...] | None = Field(default=None, min_length=1)
-    """The topics to read; this or `topic`."""
+    """Topics to read. Give this or `topic`."""
     group_id: Text = "streamgmm"
-    """Consumer group; daemons of one group share the partitions."""
+    """Consumer group. The daemons of one group share the partitions."""
     group_instance_id: Text | None = None
-    """Makes us a static member: a restart within the session keeps its partitions. Unique within the group."""
+    """Id of a static group member. A restart within `session_timeout_ms` keeps the partitions. Unique in the group."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
-    """Where a new group begins; a partition or a topic that comes later is read from its beginning."""
+    """Where a new group starts. Partitions and topics that are added later are read from their beginning."""
     isolation_level: Literal["read_uncommitted", "read_committed"] = "read_committed"
-    """Whether records of open or aborted transactions are read."""
+    """Whether records of open and aborted transactions are read (`read_uncommitted`)."""
     on_corrupt: Literal["stop", "skip"] = "stop"
-    """What to do with a record batch that is damaged in the log: stop its partition there, or skip and count it."""
+    """Action for a damaged record batch: stop reading its partition, or skip the batch and count its records."""
     fetch: Literal["blocks", "records"] = "blocks"
-    """How fetches are read: whole batches by compiled code, or (slower) record by record by kafka-python."""
+    """Decoder of fetches: compiled code for whole batches, or kafka-python for single records (slower)."""
     client: ConsumerClient = ConsumerClient()
     """Options of the Kafka consumer."""
     security: Security = Security()
@@ -69,16 +69,16 @@ class KafkaSource(Section):
 
 
 class FileSource(Section):
-    """A file of records, one a line; what is appended while it is read is read as well."""
+    """A file with one record per line. Lines that are appended while the daemon runs are read too."""
 
     type: Literal["file"]
     """Kind of source."""
     path: FilePath
-    """The file to read."""
+    """File to read."""
     format: Literal["jsonl", "csv"] | None = None
-    """JSON lines, or CSV with a header; by the file's ending where absent."""
+    """JSON lines, or CSV with a header. Default: by the file name extension."""
     offsets_path: FilePath | None = None
-    """Where the committed offset is kept; `<path>.offsets.json` where absent."""
+    """File of the committed offset. Default: `<path>.offsets.json`."""
 
 
 Source: TypeAlias = Annotated[Annotated[KafkaSource | FileSource, Field(discriminator="type")], default_type("kafka")]
@@ -89,7 +89,7 @@ FieldNames: TypeAlias = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 class _Feature(Section):
     fields: FieldNames
-    """The columns it works on."""
+    """Columns that it applies to."""
 
     def rules(self) -> Iterator[Rule]:
         """Yield columns that are named twice."""
@@ -103,7 +103,7 @@ class _Feature(Section):
 
 class _RecallingFeature(_Feature):
     by: Literal["key", "stream"] = "key"
-    """Whether each record key has a past of its own, or the whole stream one; records without a key share one."""
+    """State per record key, or one state for the stream. With `key`, records without a key share one state."""
 
     @property
     def suffix(self) -> str:
@@ -116,12 +116,12 @@ class _RecallingFeature(_Feature):
 
 
 class Select(_Feature):
-    """Keep these columns, in this order, and drop the others."""
+    """Keeps these columns, in this order, and drops the others."""
 
     type: Literal["select"]
     """Kind of feature."""
     rename: dict[Text, Text] = Field(default_factory=dict)
-    """New names, by the old ones."""
+    """Mapping of old names to new names."""
 
     def rules(self) -> Iterator[Rule]:
         """Yield renamed columns that are not kept."""
@@ -136,14 +136,14 @@ class Select(_Feature):
 
 
 class Log(_Feature):
-    """The logarithm of 1 + |x|, with the sign of x."""
+    """Replaces x by sign(x) · log(1 + |x|)."""
 
     type: Literal["log"]
     """Kind of feature."""
 
 
 class Clip(_Feature):
-    """Values beyond a bound count as the bound."""
+    """Clips values to a range."""
 
     type: Literal["clip"]
     """Kind of feature."""
@@ -153,7 +153,7 @@ class Clip(_Feature):
     """Upper bound."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield bounds that leave nothing."""
+        """Yield bounds that exclude every value."""
         yield from super().rules()
         if self.min is None and self.max is None:
             yield Rule((), "clip needs min, max or both")
@@ -162,19 +162,19 @@ class Clip(_Feature):
 
 
 class Difference(_RecallingFeature):
-    """One more column for each: the change since the row before."""
+    """Adds one column per field: the change since the previous row."""
 
     type: Literal["difference"]
     """Kind of feature."""
 
 
 class Lag(_RecallingFeature):
-    """One more column for each: the value some rows ago."""
+    """Adds one column per field: the value a number of rows earlier."""
 
     type: Literal["lag"]
     """Kind of feature."""
     steps: Int = Field(default=1, ge=1, le=1000)
-    """How many rows ago."""
+    """Number of rows."""
 
     @property
     def suffix(self) -> str:
@@ -183,21 +183,21 @@ class Lag(_RecallingFeature):
 
 
 class Ewma(_RecallingFeature):
-    """One more column for each: the distance from an exponentially weighted mean of the rows before."""
+    """Adds one column per field: the value minus the exponentially weighted mean of the previous rows."""
 
     type: Literal["ewma"]
     """Kind of feature."""
     half_life: Float = Field(default=100.0, ge=1e-6, le=1_000_000)
-    """Rows after which a row's weight in the mean has halved."""
+    """Half-life of the exponentially weighted mean, in rows."""
 
 
 class Activity(_RecallingFeature):
-    """Two more columns for each: exponentially weighted means of its values and of how much they change a row."""
+    """Adds two columns per field: the exponentially weighted means of the value and of its absolute change per row."""
 
     type: Literal["activity"]
     """Kind of feature."""
     half_life: Float = Field(default=40.0, ge=1e-6, le=1_000_000)
-    """Rows after which a row's weight in both means has halved."""
+    """Half-life of both exponentially weighted means, in rows."""
 
     def output_names(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the columns that come out: all levels, then all activities."""
@@ -208,14 +208,14 @@ CalendarParts: TypeAlias = Annotated[tuple[Literal["hour", "weekday"], ...], Fie
 
 
 class Calendar(Section):
-    """Two more columns for each part: sine and cosine of where the event time stands in the local day or week."""
+    """Adds two columns per part: sine and cosine of the event time as a phase of the local day or week."""
 
     type: Literal["calendar"]
     """Kind of feature."""
     parts: CalendarParts = ("hour", "weekday")
-    """Time of day, day of the week, or both."""
+    """`hour` is the phase of the day, `weekday` the phase of the week."""
     timezone: Text = "UTC"
-    """Whose clock: a name such as Europe/Berlin."""
+    """Time zone, a name such as Europe/Berlin."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -223,7 +223,7 @@ class Calendar(Section):
         return ()
 
     def rules(self) -> Iterator[Rule]:
-        """Yield parts that are named twice, and a time zone that nobody has."""
+        """Yield parts that are named twice, and an unknown time zone."""
         for position, name in duplicates(self.parts):
             yield Rule(("parts", position), f"{name!r} is named twice")
         try:
@@ -231,7 +231,7 @@ class Calendar(Section):
         except (ZoneInfoNotFoundError, ValueError, OSError):
             yield Rule(
                 ("timezone",),
-                f"there is no time zone {self.timezone!r}; use a name such as Europe/Berlin (where the system has no "
+                f"there is no time zone {self.timezone!r}; use a name such as Europe/Berlin (if the system has no "
                 "time zones: pip install tzdata)",
             )
 

@@ -1,4 +1,4 @@
-"""How to reach Kafka: brokers, security, and the client options that are safe to change."""
+"""Sections of the Kafka clients: security, and the options that are safe to change."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
 
 
 class Security(Section):
-    """How to prove who we are, and to whom."""
+    """Encryption and authentication of the connection to the brokers."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """Transport and authentication; TLS is any of the SSL ones."""
+    """Security protocol. The protocols with SSL in their name use TLS."""
     ca_file: FilePath | None = None
-    """Certificates (PEM) that sign the brokers'; the system's where absent."""
+    """CA certificates (PEM) that verify the brokers. Default: those of the system."""
     cert_file: FilePath | None = None
-    """Our own certificate (PEM), where brokers ask for one."""
+    """Client certificate (PEM) for brokers that require one."""
     key_file: FilePath | None = None
-    """The private key (PEM) of `cert_file`."""
+    """Private key (PEM) of `cert_file`."""
     key_password: Secret | None = None
-    """Password of `key_file`; a secret."""
+    """Password of `key_file`. A secret."""
     key_password_file: FilePath | None = None
-    """A file that holds `key_password`."""
+    """File that contains `key_password`."""
     check_hostname: bool = True
-    """Whether the broker's certificate must name the host we connect to."""
+    """Whether the broker's certificate must match the host name."""
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    """SASL mechanism; required with the SASL protocols."""
+    """SASL mechanism. Required with the SASL protocols."""
     username: Text | None = None
-    """SASL user."""
+    """SASL user name."""
     password: Secret | None = None
-    """SASL password; a secret. `${VAR}` or `password_file` keep it out of this file."""
+    """SASL password. A secret: use `${VAR}` or `password_file` to keep it out of this file."""
     password_file: FilePath | None = None
-    """A file that holds `password`."""
+    """File that contains `password`."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield what does not go together."""
+        """Yield keys that exclude or require each other."""
         yield from self._secret_rules()
         yield from self._sasl_rules()
         yield from self._tls_rules()
@@ -72,26 +72,26 @@ class Security(Section):
 
 
 class ConsumerClient(Section):
-    """Options of the Kafka consumer; everything else is fixed by what delivery guarantees."""
+    """Options of the Kafka consumer. The delivery guarantee fixes all others."""
 
     client_id: Text = "streamgmm"
-    """How brokers name us in logs and quotas."""
+    """Client id, which brokers use in logs and quotas."""
     session_timeout_ms: Int = Field(default=45_000, ge=1_000, le=1_800_000)
-    """How long the group waits for a heartbeat before it gives our partitions to others; brokers refuse under 6000."""
+    """Time without a heartbeat after which the group revokes the partitions. Brokers refuse values below 6000."""
     heartbeat_interval_ms: Annotated[Int, Field(ge=100)] | None = None
-    """Time between heartbeats, at most a third of the session; absent: 3000 or that third, whichever is less."""
+    """Time between heartbeats, at most a third of `session_timeout_ms`. Default: the lesser of 3000 and that third."""
     max_poll_interval_ms: Int = Field(default=300_000, ge=1_000)
-    """Longest turn of the loop before the group gives our partitions to others."""
+    """Longest time between two polls before the group revokes the partitions."""
     request_timeout_ms: Int = Field(default=30_000, ge=1_000)
-    """How long to wait for the answer to one request."""
+    """Time limit for the answer to one request."""
     fetch_min_bytes: Bytes = Field(default=1, ge=1)
-    """A broker waits until it has so much, or until `fetch_max_wait_ms` is over."""
+    """A broker answers a fetch when it has this many bytes, or after `fetch_max_wait_ms`."""
     fetch_max_wait_ms: Int = Field(default=500, ge=1)
-    """Longest wait of a broker for `fetch_min_bytes`."""
+    """Longest time that a broker waits for `fetch_min_bytes`."""
     fetch_max_bytes: Bytes = Field(default=50 * 2**20, ge=1024)
-    """Most bytes of one fetch."""
+    """Most bytes in one fetch."""
     max_partition_fetch_bytes: Bytes = Field(default=4 * 2**20, ge=1024)
-    """Most bytes of one partition in one fetch."""
+    """Most bytes of one partition in one fetch. With more than 16 partitions the daemon lowers it."""
 
     def rules(self) -> Iterator[Rule]:
         """Yield budgets that contradict each other."""
@@ -99,7 +99,7 @@ class ConsumerClient(Section):
             yield Rule(
                 ("heartbeat_interval_ms",),
                 f"heartbeat_interval_ms ({self.heartbeat_interval_ms}) is above a third of session_timeout_ms "
-                f"({self.session_timeout_ms}): one lost heartbeat would cost the partitions",
+                f"({self.session_timeout_ms}): after one lost heartbeat the group would revoke the partitions",
             )
         if self.max_poll_interval_ms < self.session_timeout_ms:
             yield Rule(
@@ -110,18 +110,18 @@ class ConsumerClient(Section):
 
 
 class ProducerClient(Section):
-    """Options of the Kafka producer; acknowledgement by all replicas and idempotence are not negotiable."""
+    """Options of the Kafka producer. `acks=all` and idempotence are always on."""
 
     client_id: Text = "streamgmm"
-    """How brokers name us in logs and quotas."""
+    """Client id, which brokers use in logs and quotas."""
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
-    """How record batches are compressed."""
+    """Compression of record batches."""
     linger_ms: Int = Field(default=5, ge=0)
-    """How long a record waits for others to share its request."""
+    """Time that a record waits for others in the same request."""
     batch_size: Bytes = Field(default=65_536, ge=0)
-    """Most bytes of one record batch."""
+    """Most bytes in one record batch."""
     max_request_size: Bytes = Field(default=16 * 2**20, ge=1024)
-    """Most bytes of one record, dead letters included. A larger record is truncated; so is one above the topic's
-    `max.message.bytes`."""
+    """Most bytes of one record, dead letters included. A record above this or above the topic's `max.message.bytes`
+    is truncated."""
     request_timeout_ms: Int = Field(default=30_000, ge=1_000)
-    """How long to wait for the answer to one request."""
+    """Time limit for the answer to one request."""

@@ -1,4 +1,4 @@
-"""Sections of what is learnt and what is flagged: model, learning, detection."""
+"""Sections of learning and detection: model, learning, detection."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class ComponentsRange(Section):
-    """A number of Gaussians that every fit from nothing chooses anew; warm refits keep it."""
+    """Range of component numbers. Each cold fit chooses a number. Warm refits keep it."""
 
     min: Int = Field(default=1, ge=1, le=256)
-    """The fewest."""
+    """Smallest number of components."""
     max: Int = Field(default=8, ge=1, le=256)
-    """The most."""
+    """Largest number of components."""
     choose_by: Literal["bic", "aic", "held_out"] = "bic"
-    """What chooses: an information criterion, or the log-density of rows held out."""
+    """Selection criterion: an information criterion, or the log-density of held-out rows."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield a range that holds no number."""
+        """Yield an empty range."""
         if self.min > self.max:
             yield Rule(("min",), f"min ({self.min}) is above max ({self.max})")
 
@@ -35,7 +35,7 @@ def _number_or_range(value: Any) -> str:  # noqa: ANN401 - whatever the YAML hol
 
 
 Components: TypeAlias = Annotated[
-    # What pydantic makes of the limits beside a tag is no JSON Schema.
+    # pydantic's own schema of limits together with a tag is not valid JSON Schema.
     Annotated[
         Int,
         Field(ge=1, le=256),
@@ -48,58 +48,58 @@ Components: TypeAlias = Annotated[
 
 
 class Pca(Section):
-    """Fit mixtures along principal components; what those leave out stays one isotropic term."""
+    """Fits mixtures on principal components. The residual is modelled by one isotropic variance."""
 
     n_components: Int | None = Field(default=None, ge=1, le=4096)
-    """How many."""
+    """Number of principal components."""
     explained_variance: Float | None = Field(default=None, gt=0, le=1)
-    """Or as many as hold this share of the variance."""
+    """Share of the variance that the principal components explain. Their number follows from it."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield a choice that is none."""
+        """Yield neither key or both keys."""
         if (self.n_components is None) == (self.explained_variance is None):
             yield Rule((), "pca takes either n_components or explained_variance")
 
 
 class Model(Section):
-    """Who scores: a committee, or one mixture."""
+    """The models that score rows: a committee, or one mixture."""
 
     committee: Committee = ("slow", "fast", "marginals", "temporal")
-    """The members, whose mean log-density is the verdict; `single`: one mixture, as the keys beside say."""
+    """Members of the committee. Rows are scored by the weighted mean of their log-densities. `single`: one mixture."""
     count_few_values: bool = True
-    """Whether numeric columns of 8 distinct values at most have them counted, instead of fitted by Gaussians."""
+    """Whether numeric columns of at most 8 distinct values are modelled by value frequencies instead of Gaussians."""
     scaling: Literal["standard", "robust"] = "standard"
-    """Columns scaled by mean and standard deviation, or by median and quantiles."""
+    """Scaling of columns: by mean and standard deviation, or by median and quantiles."""
     pca: Pca | None = None
-    """Fit mixtures along principal components; absent: to the columns themselves. Other members never see them."""
+    """Principal components of the mixtures. Default: none. `marginals` and `temporal` do not use them."""
     members: Members = Members()
-    """What the committee's members shall have instead of their defaults."""
+    """Settings of single members. Default: those of the tables below."""
     n_components: Components = 4
-    """Number of Gaussians of `single`, or a range to choose it from."""
+    """Number of components of `single`, or a range."""
     covariance_type: Literal["full", "tied", "diag", "spherical"] = "full"
-    """What the Gaussians of `single` share: nothing, one covariance, axes, or one variance each."""
+    """Covariances of `single`: one full matrix per component, one for all, diagonal, or one variance per component."""
 
     @property
     def most_components(self) -> int:
-        """Return the number of Gaussians of `single`, or the most there may be."""
+        """Return the number of components of `single`, or the largest number of its range."""
         return self.n_components.max if isinstance(self.n_components, ComponentsRange) else self.n_components
 
     @property
     def is_single(self) -> bool:
-        """Return whether one mixture scores, sized by the keys of `model` and `learning` themselves."""
+        """Return whether one mixture scores, with the settings in `model` and `learning`."""
         return self.committee == ("single",)
 
     def rules(self) -> Iterator[Rule]:
-        """Yield members twice or in vain, and keys that only the single mixture takes."""
+        """Yield repeated members, settings without effect, and keys that only `single` takes."""
         for position, name in duplicates(self.committee):
             yield Rule(("committee", position), f"{name!r} is named twice")
         if "single" in self.committee and not self.is_single:
-            yield Rule(("committee",), "single stands alone: committee: single, or a list of other members")
+            yield Rule(("committee",), "single excludes other members: give committee: single, or a list without it")
         if self.committee == ("temporal",):
-            yield Rule(("committee",), "temporal alone cannot tell what a row looks like: name another member as well")
+            yield Rule(("committee",), "temporal does not model the row itself: add another member")
         if self.pca is not None and set(self.committee) <= {"marginals", "temporal"}:
             members = " and ".join(self.committee)
-            yield Rule(("pca",), f"pca has no effect on {members}, which take each column by itself")
+            yield Rule(("pca",), f"pca has no effect on {members}: they model each column separately")
         if not self.is_single:
             for key in ("n_components", "covariance_type"):
                 if key in self.model_fields_set:
@@ -109,8 +109,8 @@ class Model(Section):
 
 
 def beside_a_committee(key: str, instead: str) -> str:
-    """Return the sentence for a key of the single mixture that stands beside a committee."""
-    return f"{key} has no effect beside a committee, whose members bring their own: set {instead}, or committee: single"
+    """Return the message for a key of the single mixture that is given with a committee."""
+    return f"{key} has no effect with a committee, whose members have their own: set {instead}, or committee: single"
 
 
 def _duration(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
@@ -118,101 +118,101 @@ def _duration(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
 
 
 class Window(Section):
-    """What the detector remembers."""
+    """The window of rows that the detector learns from."""
 
     records: Int = Field(default=1000, ge=10, le=10_000_000)
-    """Most rows, of `committee: single`; other members bring their own."""
+    """Most rows in the window of `committee: single`. Other members have their own `window`."""
     span: Seconds = 600.0
-    """Event time that the window covers on a fast stream: rows then enter by a repeatable thinning."""
+    """Least event time that the window spans. On a fast stream only a share of the rows enters the window."""
 
 
 class AdoptAfter(Section):
-    """How long a sustained change is held back before it is learnt, whichever comes first."""
+    """When a lasting change is learnt: after an event time or a number of rows, whichever comes first."""
 
     duration: Seconds | None = None
-    """Event time; absent: rows alone decide."""
+    """Event time. Default: not used."""
     records: Int | None = Field(default=None, ge=10)
-    """Learnt rows; absent: event time alone decides."""
+    """Number of learnt rows. Default: not used."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield what would hold a change back for ever."""
+        """Yield settings that would never learn a change."""
         if self.duration is None and self.records is None:
-            yield Rule((), "adopt_after says nothing: give duration, records, or both")
+            yield Rule((), "adopt_after is empty: give duration, records, or both")
 
 
 Adopt: TypeAlias = Annotated[AdoptAfter, BeforeValidator(_duration, json_schema_input_type=AdoptAfter | str | float)]
 
 
 class Learning(Section):
-    """The detector's memory and its schedules."""
+    """The window of the detector and its schedules."""
 
     window: Window = Window()
-    """What it remembers."""
+    """Size of the window of rows that the detector learns from."""
     refresh_every: Int = Field(default=100, ge=1)
-    """Learnt rows between two refreshes (a few EM passes on the serving model) of `committee: single`."""
+    """Learnt rows between two refreshes of `committee: single`. A refresh is an EM pass of the serving model."""
     refit_every: RefitEvery = RefitEvery()
-    """When a candidate of `committee: single` is fitted, which must be promoted to serve."""
+    """When a candidate of `committee: single` is fitted. It serves only after it was promoted."""
     adaptation: Literal["stable", "balanced", "fast"] = "balanced"
-    """How soon a lasting change replaces what was learnt before it."""
+    """How soon a lasting change of the stream replaces older rows in the window."""
     learn_flagged: Literal["accept", "down_weight", "exclude"] = "accept"
-    """What single flagged rows teach: as much as others, a tenth of it, or nothing."""
+    """Share of single flagged rows that enter the window: all, one in ten, or none."""
     adopt_after: Adopt | None = None
-    """How long a sustained change is held back before it is learnt: a duration, or duration and records."""
+    """When a lasting change is learnt: a duration, or duration and records. Default: at once."""
     min_records: Int = Field(default=1000, ge=10)
-    """Rows before the first fit; until then rows are unscored (`warming_up`)."""
+    """Learnt rows before the first fit. Until then rows are unscored (`warming_up`)."""
     step: Int = Field(default=100, ge=1, le=100_000)
-    """Learnt rows between two moments at which anything may change."""
+    """Learnt rows per step. Model and calibration change only at step ends."""
     challenger_every: Int = Field(default=5, ge=0)
-    """Every how many refits a cold start may challenge the warm one; 0 = never."""
+    """Number of refits between two that also try a cold start. 0: never."""
     refit_deadline: Seconds = 60.0
-    """How long a fit may take; it is refused afterwards (`deadline`)."""
+    """Longest time of a fit. A fit that takes longer is refused (`deadline`)."""
     seed: Int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random choice."""
 
 
 class IncidentGap(Section):
-    """Flagged rows that follow each other within this are one incident."""
+    """Largest gap between two flagged rows of one incident."""
 
     duration: Seconds = 300.0
-    """Event time."""
+    """Gap in event time."""
     records: Int = Field(default=100, ge=1)
-    """Rows, where there is no event time."""
+    """Gap in rows, for rows without an event time."""
 
 
 Gap: TypeAlias = Annotated[IncidentGap, BeforeValidator(_duration, json_schema_input_type=IncidentGap | str | float)]
 
 
 class FieldRule(Section):
-    """What a column must do to be worth a flag, in its own unit."""
+    """Rule that a column must meet to justify a flag, in the unit of the column."""
 
     direction: Literal["high", "low", "both"] = "both"
-    """On which side of its expected value it must be."""
+    """Side of the expected value on which the value must be."""
     min_deviation: Float = Field(default=0.0, ge=0)
-    """How far from its expected value it must be."""
+    """Least distance of the value from the expected value."""
 
 
 FieldRules: TypeAlias = dict[Text, FieldRule]
 
 
 class Detection(Section):
-    """Which rows are flagged, and which belong together."""
+    """Which rows are flagged, and which of them form one incident."""
 
     target_rate: Float = Field(default=0.001, ge=1e-9, le=0.5)
     """Share of rows to flag."""
     level: Literal["fixed", "adaptive"] = "adaptive"
-    """Whether the level follows the realised rate."""
+    """`adaptive`: the level moves until the share of flagged rows is `target_rate`. `fixed`: it is `target_rate`."""
     log_density_below: Float | None = None
-    """Flag the rows whose log-density (nats) is below this, instead of a share of them."""
+    """Rows with a log-density (nats) below this are flagged. It replaces the level."""
     buffer: Int | None = Field(default=None, ge=10)
-    """Scores that p-values are ranked in; absent: 5000 or 10 / target_rate, whichever is more."""
+    """Size of the calibration buffer, in scores. Default: the larger of 5000 and 10 / `target_rate`."""
     incident_gap: Gap = IncidentGap()
-    """How far apart the flagged rows of one incident may be: a duration, or duration and records."""
+    """Largest gap between two flagged rows of one incident: a duration, or duration and records."""
     fields: FieldRules = Field(default_factory=dict, max_length=1024)
-    """Rules by column: a row is flagged only if a column that leads to it keeps its rule, or has none."""
+    """Rules by column. A row keeps its flag if at least one leading column meets its rule or has none."""
 
     @property
     def needed_scores(self) -> int:
-        """Return how many scores a rank at the target rate needs at least."""
+        """Return the least number of scores in which a rank can reach the target rate."""
         return math.ceil(round(1.0 / self.target_rate, 6))
 
     def buffer_rows(self, most: int) -> int:
@@ -222,11 +222,9 @@ class Detection(Section):
         return min(most, max(5000, math.ceil(round(10.0 / self.target_rate, 6))))
 
     def rules(self) -> Iterator[Rule]:
-        """Yield a level that decides nothing, and a buffer that cannot hold the target rate."""
+        """Yield a level without effect, and a buffer that is too small for the target rate."""
         if self.log_density_below is not None and "level" in self.model_fields_set:
-            yield Rule(
-                ("level",), "level has no effect beside log_density_below, which decides alone: give one of them"
-            )
+            yield Rule(("level",), "level has no effect together with log_density_below: give one of them")
         if self.buffer is not None and self.buffer < self.needed_scores:
             yield Rule(
                 ("buffer",),

@@ -1,4 +1,4 @@
-"""The members of the committee: what each may be told, and what it is unless told."""
+"""Sections of the committee's members, with their defaults."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from pydantic import BeforeValidator, Field
 from streamgmm.config.section import Float, Int, Seconds, Section
 
 CovarianceType: TypeAlias = Literal["full", "tied", "diag", "spherical"]
-# With `adaptation: fast`, of what is not given: the step (and the refreshes), and the window.
+# Defaults with `adaptation: fast`: the step (and refresh_every), and the window.
 FAST_STEP = 50
 FAST_WINDOW = 500
 MemberName: TypeAlias = Literal["single", "slow", "fast", "marginals", "temporal"]
 
 
 class RefitEvery(Section):
-    """When a candidate is fitted: whichever comes first."""
+    """When a candidate is fitted: after a number of rows or an event time, whichever comes first."""
 
     records: Int = Field(default=2000, ge=10)
-    """Learnt rows."""
+    """Number of learnt rows."""
     duration: Seconds | None = None
-    """Event time; absent: rows alone decide."""
+    """Event time. Default: not used."""
 
 
 class MemberRefitEvery(RefitEvery):
-    """When a candidate is fitted: whichever comes first."""
+    """When a candidate is fitted: after a number of rows or an event time, whichever comes first."""
 
     records: Int = Field(default=5000, ge=10)
-    """Learnt rows."""
+    """Number of learnt rows."""
 
 
 def _refit(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
@@ -41,81 +41,81 @@ MemberRefit: TypeAlias = Annotated[
 
 
 class _Member(Section):
-    """What every member has."""
+    """Settings of every member."""
 
     n_components: Int = Field(default=4, ge=1, le=256)
-    """Number of Gaussians."""
+    """Number of mixture components."""
     window: Int = Field(default=1000, ge=10, le=10_000_000)
-    """Rows it remembers."""
+    """Most rows in its window."""
     refresh_every: Int = Field(default=100, ge=1)
     """Learnt rows between two refreshes."""
     refit_every: MemberRefit = MemberRefitEvery()
-    """When a candidate is fitted: a number of learnt rows, or records and duration, whichever comes first."""
+    """When a candidate is fitted: a number of learnt rows, or records and duration."""
 
 
 class MixtureMember(_Member):
     """A mixture of all columns."""
 
     covariance_type: CovarianceType = "full"
-    """What the Gaussians share: nothing, one covariance, axes, or one variance each."""
+    """Covariances: one full matrix per component, one for all, diagonal, or one variance per component."""
     shrinkage: Float = Field(default=1.0, ge=0, le=1000)
-    """How strongly covariances are drawn towards the pooled one, in rows per column."""
+    """Weight of the pooled covariance in each component's covariance, in rows per column."""
 
 
 class SlowMember(MixtureMember):
-    """The long memory: what is normal at all."""
+    """A mixture of all columns, fitted to a long window."""
 
     n_components: Int = Field(default=5, ge=1, le=256)
-    """Number of Gaussians."""
+    """Number of mixture components."""
     window: Int = Field(default=5000, ge=10, le=10_000_000)
-    """Rows it remembers."""
+    """Most rows in its window."""
     refresh_every: Int = Field(default=1500, ge=1)
     """Learnt rows between two refreshes."""
     shrinkage: Float = Field(default=0.3, ge=0, le=1000)
-    """How strongly covariances are drawn towards the pooled one, in rows per column."""
+    """Weight of the pooled covariance in each component's covariance, in rows per column."""
 
 
 class FastMember(MixtureMember):
-    """The short memory: what is normal now."""
+    """A mixture of all columns, fitted to a short window."""
 
 
 class MarginalsMember(_Member):
-    """Every column by itself: the sum of one-dimensional mixtures."""
+    """One-dimensional mixtures, one per column. Their log-densities are added."""
 
     n_components: Int = Field(default=3, ge=1, le=256)
-    """Number of Gaussians of each column."""
+    """Number of mixture components per column."""
     window: Int = Field(default=5000, ge=10, le=10_000_000)
-    """Rows it remembers."""
+    """Most rows in its window."""
     refresh_every: Int = Field(default=1500, ge=1)
     """Learnt rows between two refreshes."""
 
 
 class TemporalMember(MarginalsMember):
-    """The recent past of every column by itself: where it has been, and how much it moved a row."""
+    """One-dimensional mixtures of the recent mean and the recent mean absolute change of each column."""
 
     refresh_every: Int = Field(default=500, ge=1)
     """Learnt rows between two refreshes."""
     half_life: Float = Field(default=30, ge=1e-6, le=1_000_000)
-    """Rows after which a row counts half in what was of late."""
+    """Half-life of the exponentially weighted means, in rows."""
     weight: Float = Field(default=4.0, gt=0, le=100)
-    """How much it counts in the committee's mean, where each other member counts 1."""
+    """Weight in the committee's mean. Each other member has weight 1."""
 
 
 class Members(Section):
-    """What each member of the committee shall have instead of its defaults."""
+    """Settings of the committee's members."""
 
     slow: SlowMember = SlowMember()
-    """A mixture with a long memory."""
+    """The mixture with the long window."""
     fast: FastMember = FastMember()
-    """A mixture with a short memory."""
+    """The mixture with the short window."""
     marginals: MarginalsMember = MarginalsMember()
-    """Every column by itself."""
+    """The one-dimensional mixtures."""
     temporal: TemporalMember = TemporalMember()
-    """The recent past of every column by itself; it has a say only where the order of rows says something."""
+    """The member for recent means and changes. Its weight is 0 on streams whose row order carries no information."""
 
 
 def shortened(member: MixtureMember | MarginalsMember, step: int) -> MixtureMember | MarginalsMember:
-    """Return a member with a short memory in everything that was not given."""
+    """Return the member with the short defaults in every setting that was not given."""
     short = {
         "window": min(member.window, FAST_WINDOW),
         "refresh_every": min(member.refresh_every, max(FAST_STEP, step)),

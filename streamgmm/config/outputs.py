@@ -1,4 +1,4 @@
-"""Sections of what goes out and what keeps it going: sinks, dead_letters, state, http, logging, limits."""
+"""Sections of output and operation: sinks, dead_letters, state, http, logging, limits."""
 
 from __future__ import annotations
 
@@ -28,78 +28,78 @@ if TYPE_CHECKING:
 
 class _Sink(Section):
     emit: Emit = "anomalies"
-    """Explained anomalies, `all` rows (the others in a compact record), or `incidents` as they open and close."""
+    """Records to write: explained anomalies; these and compact records of all other rows; or incidents."""
     min_interval: Seconds | None = None
-    """Least event time between two anomaly records, or two openings of incidents; the next one says what it missed."""
+    """Least event time between two anomaly records, or two openings of incidents. `suppressed` counts the others."""
 
     @property
     def is_paged(self) -> bool:
-        """Return whether what leaves depends on what has left before."""
+        """Return whether the output depends on earlier output."""
         return self.emit == "incidents" or self.min_interval is not None
 
     def rules(self) -> Iterator[Rule]:
-        """Yield an interval between the records of all rows."""
+        """Yield an interval together with `emit: all`."""
         if self.emit == "all" and self.min_interval is not None:
-            yield Rule(("min_interval",), "min_interval has no meaning beside emit: all, which is every row")
+            yield Rule(("min_interval",), "min_interval has no meaning with emit: all, which writes every row")
 
 
 class KafkaSink(_Sink):
-    """A topic of results."""
+    """A topic for results."""
 
     type: Literal["kafka"] = "kafka"
     """Kind of sink."""
     topic: Topic
-    """The topic to write."""
+    """Topic to write."""
     bootstrap_servers: Servers | None = None
-    """Brokers; the source's where absent."""
+    """Brokers. Default: those of the source."""
     security: Security | None = None
-    """Encryption and authentication; the source's where absent, if the brokers are the source's as well."""
+    """Encryption and authentication. Default: those of the source, if the brokers are those of the source too."""
     client: ProducerClient = ProducerClient()
     """Options of the Kafka producer."""
     format: Literal["json", "msgpack", "packed"] = "json"
-    """JSON or MessagePack, the same document; `packed`, with `emit: all`: one record of columns for a block of rows."""
+    """`json` and `msgpack` hold the same document. `packed` (with `emit: all`) is one record of columns per block."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield a packed sink of anything but every row."""
+        """Yield a packed sink without `emit: all`."""
         yield from super().rules()
         if self.format == "packed" and self.emit != "all":
-            yield Rule(("format",), "format: packed holds the scores of all rows, so it needs emit: all")
+            yield Rule(("format",), "format: packed contains the scores of all rows; it needs emit: all")
 
 
 class FileSink(_Sink):
-    """A file of results, one JSON object a line."""
+    """A file for results, one JSON object per line."""
 
     type: Literal["file"]
     """Kind of sink."""
     path: FilePath
-    """The file to append to."""
+    """File to append to."""
 
 
 Sink: TypeAlias = Annotated[Annotated[KafkaSink | FileSink, Field(discriminator="type")], default_type("kafka")]
 
 
 class KafkaDeadLetters(Section):
-    """A topic of records that could not be scored."""
+    """A topic for records that could not be scored."""
 
     type: Literal["kafka"] = "kafka"
     """Kind of sink."""
     topic: Topic | None = None
-    """The topic to write; `<topic>-dead-letters` of each source topic where absent."""
+    """Topic to write. Default: `<topic>-dead-letters` for each source topic."""
     bootstrap_servers: Servers | None = None
-    """Brokers; the source's where absent."""
+    """Brokers. Default: those of the source."""
     security: Security | None = None
-    """Encryption and authentication; the source's where absent, if the brokers are the source's as well."""
+    """Encryption and authentication. Default: those of the source, if the brokers are those of the source too."""
     client: ProducerClient = ProducerClient()
     """Options of the Kafka producer."""
 
 
 class FileDeadLetters(Section):
-    """A file of records that could not be scored."""
+    """A file for records that could not be scored."""
 
     type: Literal["file"]
     """Kind of sink."""
     path: FilePath
-    """The file to append to."""
+    """File to append to."""
 
 
 DeadLetters: TypeAlias = Annotated[
@@ -108,76 +108,77 @@ DeadLetters: TypeAlias = Annotated[
 
 
 class State(Section):
-    """Where and when snapshots are written."""
+    """Location and schedule of snapshots."""
 
     dir: FilePath = Field(default="./state", validate_default=True)
-    """Where snapshots are kept; one daemon owns it."""
+    """Folder of snapshots. Only one daemon may use it."""
     interval: Seconds = 60.0
-    """Time between snapshots; promotions and SIGTERM save as well."""
+    """Time between snapshots. Promotions and an orderly stop save too."""
     on_mismatch: Literal["stop", "cold_start"] = "stop"
-    """What to do with a snapshot of another codec, of other columns throughout, of a newer version, or not readable."""
+    """Action if the snapshot has another codec, no common column, a newer version, or is unreadable."""
     max_replay: Int = Field(default=100_000, ge=0)
-    """Most records per partition that a restart learns again to catch up with the committed offsets."""
+    """Most records per partition that a restart learns again to reach the committed offsets."""
     keep: Int = Field(default=5, ge=1, le=1000)
-    """Newest snapshots to keep; beside them, the last of every hour of a day and of every day of a week are kept."""
+    """Newest snapshots to keep. The last one of each hour of a day and of each day of a week are kept too."""
 
 
 def _listen(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
     if value is not None and (not isinstance(value, str) or split_address(value) is None):
-        raise ValueError("want host:port such as 127.0.0.1:8642, or null to switch it off")
+        raise ValueError("want host:port such as 127.0.0.1:8642, or null to disable it")
     return value
 
 
 class Http(Section):
-    """The HTTP side: /metrics, /livez, /readyz, /status."""
+    """The HTTP server: /metrics, /livez, /readyz, /status."""
 
     listen: Annotated[str | None, BeforeValidator(_listen, json_schema_input_type=str | None)] = "127.0.0.1:8642"
-    """Address to listen at; port 0 takes a free one; null switches it off."""
+    """Listen address. Port 0 takes a free port. null disables the server."""
 
     @property
     def address(self) -> tuple[str, int] | None:
-        """Return host and port, or None where it is off."""
+        """Return host and port, or None if the server is disabled."""
         return None if self.listen is None else split_address(self.listen)
 
 
 class Logging(Section):
-    """Severity and shape of log lines."""
+    """Level and format of log lines."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severity that is logged."""
+    """Lowest level that is logged."""
     format: Literal["text", "json"] = "text"
-    """Lines for people or for machines."""
+    """Plain text, or one JSON object per line."""
 
 
 class Limits(Section):
-    """How much and how long at most."""
+    """Limits of memory and time."""
 
     batch_rows: Int = Field(default=20_000, ge=1, le=10_000_000)
-    """Most records that one turn of the loop takes."""
+    """Most records per turn of the loop."""
     batch_bytes: Bytes = Field(default=16 * 2**20, ge=1024, le=2**30)
-    """Most bytes that one turn of the loop takes, decompressed."""
+    """Most decompressed bytes per turn of the loop."""
     record_bytes: Bytes = Field(default=4 * 2**20, ge=16, le=2**30)
-    """A larger record is rejected (`oversize`), and its dead letter is truncated to this size."""
+    """Most bytes of a record. A larger one is rejected (`oversize`), and its dead letter is truncated to this size."""
     calibration_rows: Int = Field(default=1_000_000, ge=1000, le=100_000_000)
     """Most scores in the calibration buffer."""
     keys: Int = Field(default=10_000, ge=1, le=1_000_000)
-    """Most keys that derived columns keep state for; one more takes the place of the key seen longest ago."""
+    """Most record keys with state in derived columns. A new key replaces the key that was seen longest ago."""
     learning_cpu: Float = Field(default=0.2, gt=0, lt=1)
-    """Share of the process's processor time, and of one core, that learning may take; beyond it intervals stretch."""
+    """Largest share of the process's CPU time, and of one core, for learning. Above it, learning intervals grow."""
     max_latency: Seconds = 0.1
-    """How long what sinks were given may wait for its flush while more rows come (not in a quiet stream); a slow
-    stream's rows gather for a twentieth of it."""
+    """Longest time between the write of a record to a sink and the flush, while rows arrive. A stream without new rows
+    is flushed at once. If batches are small, turns of the loop start at least a twentieth of this time apart."""
     loop_deadline: Seconds = 60.0
-    """A turn of the loop that takes longer ends the process with exit code 1, for a restart."""
+    """Longest time to decode, derive, score or render one batch. 15 s later the process exits with code 1."""
     stall_deadline: Seconds = 600.0
-    """A partition with lag and without progress for longer ends the process with exit code 1, for a restart."""
+    """Longest time without progress of a partition with lag. 15 s later the process exits with code 1."""
     sink_deadline: Seconds = 300.0
-    """A sink that takes nothing for longer ends the process with exit code 1, for a restart."""
+    """Longest time of one delivery or commit while the source's brokers answer. 15 s later the process exits with
+    code 1."""
     shutdown: Seconds = 25.0
-    """Time for an orderly stop."""
+    """Time limit of an orderly stop."""
 
     def rules(self) -> Iterator[Rule]:
-        """Yield bounds that contradict each other."""
+        """Yield limits that contradict each other."""
         if self.record_bytes > self.batch_bytes:
             yield Rule(
                 ("record_bytes",),

@@ -1,4 +1,4 @@
-"""The whole configuration: its sections, and the rules between them."""
+"""The whole configuration: its sections, and the rules that concern several sections."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS_SUFFIX = "-dead-letters"
 MOST_REMEMBERED = 2**27  # values that one derived column may keep: 1 GiB
-VALUES_OF_A_PAST = 3  # that a temporal member's hidden columns keep for each key and column
+VALUES_OF_A_PAST = 3  # values that the temporal member keeps for each key and column
 
 
 class Config(Section):
     """The configuration of one detector."""
 
     source: Source | None = None
-    """Where records come from."""
+    """Where records are read."""
     codec: Codec | None = None
-    """How bytes become fields."""
+    """How payloads are decoded into fields."""
     features: tuple[Feature, ...] = Field(default=(), max_length=64)
-    """Derived columns, in order; the fields themselves where absent."""
+    """Derived columns, applied in order. Default: none; the columns are the fields."""
     model: Model = Model()
-    """The mixture."""
+    """The committee of mixtures, or the single mixture, that scores rows."""
     learning: Learning = Learning()
     """How and when the detector learns."""
     detection: Detection = Detection()
-    """What is flagged."""
+    """Which rows are flagged and how they form incidents."""
     sinks: tuple[Sink, ...] = Field(default=(), max_length=16)
-    """Where anomalies go."""
+    """Where results are written."""
     dead_letters: DeadLetters = KafkaDeadLetters()
-    """Where records go that could not be scored."""
+    """Where records that could not be scored are written."""
     state: State = State()
-    """Snapshots: what a restart continues from."""
+    """Snapshots. A restart continues from the newest intact one."""
     http: Http = Http()
-    """Metrics, health and status."""
+    """The HTTP server for metrics, health and status."""
     logging: Logging = Logging()
-    """What is logged, to stderr."""
+    """Level and format of the log. The log goes to stderr."""
     limits: Limits = Limits()
-    """Bounds of memory and time."""
+    """Limits of memory, time and CPU."""
 
     def redacted(self) -> dict[str, Any]:
         """Return plain values with every secret hidden, for logs and /status."""
@@ -88,9 +88,7 @@ class Config(Section):
         for i, spec in enumerate(self.features):
             unknown = [(j, name) for j, name in enumerate(spec.fields) if columns and name not in columns]
             for j, name in unknown:
-                yield Rule(
-                    ("features", i, "fields", j), f"there is no column {name!r} here; columns: {', '.join(columns)}"
-                )
+                yield Rule(("features", i, "fields", j), f"there is no column {name!r}; columns: {', '.join(columns)}")
             if unknown:
                 return
             columns = spec.output_names(columns) if columns else columns
@@ -100,8 +98,8 @@ class Config(Section):
             if getattr(spec, "by", "stream") == "key" and self.limits.keys * steps * len(spec.fields) > MOST_REMEMBERED:
                 yield Rule(
                     ("features", i),
-                    f"{steps} rows of {len(spec.fields)} columns for each of limits.keys ({self.limits.keys}) could "
-                    "take more than 1 GiB; lower steps or limits.keys, or say by: stream",
+                    f"{steps} rows of {len(spec.fields)} columns for each of limits.keys ({self.limits.keys}) can "
+                    "take more than 1 GiB; lower steps or limits.keys, or set by: stream",
                 )
         yield from self._past_rules(columns)
         for name in self.detection.fields:
@@ -109,7 +107,7 @@ class Config(Section):
                 yield Rule(("detection", "fields", name), f"there is no column {name!r}; columns: {', '.join(columns)}")
 
     def _past_rules(self, columns: tuple[str, ...]) -> Iterator[Rule]:
-        """Yield a temporal member whose past of every key could fill the memory."""
+        """Yield a temporal member whose state for all keys can exceed the memory bound."""
         if "temporal" not in self.committee or self.codec is None:
             return
         measured = {
@@ -119,8 +117,8 @@ class Config(Section):
         if self.limits.keys * VALUES_OF_A_PAST * n > MOST_REMEMBERED:
             yield Rule(
                 ("limits", "keys") if "keys" in self.limits.model_fields_set else ("codec", "fields"),
-                f"the past of {n} columns, which the member temporal sees, for each of limits.keys ({self.limits.keys})"
-                " could take more than 1 GiB; lower limits.keys, or leave temporal out of model.committee",
+                f"the state of the temporal member for {n} columns and limits.keys ({self.limits.keys}) keys "
+                "can take more than 1 GiB; lower limits.keys, or remove temporal from model.committee",
             )
 
     def _loop_rules(self) -> Iterator[Rule]:
@@ -133,7 +131,7 @@ class Config(Section):
             written += [(("dead_letters", "topic") if given else ("source",), t) for t in self.dead_letter_topics()]
         for path, topic in written:
             if topic in read:
-                yield Rule(path, f"the topic {topic!r} is also read by the source: what we write would come back")
+                yield Rule(path, f"the source reads the topic {topic!r} too: the daemon would read its own output")
         for position, topic in duplicates(tuple(topic for _, topic in written)):
             yield Rule(written[position][0], f"two outputs write the topic {topic!r}")
 
@@ -151,9 +149,9 @@ class Config(Section):
 
     def _file_rules(self) -> Iterator[Rule]:
         if isinstance(self.source, FileSource) and isinstance(self.codec, BINARY):
-            yield Rule(("codec", "type"), f"a file source holds lines of text, and {self.codec.type} is not text")
+            yield Rule(("codec", "type"), f"a file source reads lines of text, but {self.codec.type} is not text")
         if isinstance(self.source, FileSource) and isinstance(self.codec, CsvCodec):
-            yield Rule(("codec", "type"), "a file source reads CSV by its header and hands on JSON; use type: json")
+            yield Rule(("codec", "type"), "a file source converts CSV rows to JSON by the header; use type: json")
         used: list[tuple[tuple[str | int, ...], Path]] = []
         used += [(("source", "path"), self.source.path)] if isinstance(self.source, FileSource) else []
         used += [(("sinks", i, "path"), s.path) for i, s in enumerate(self.sinks) if isinstance(s, FileSink)]
@@ -185,24 +183,24 @@ class Config(Section):
 
     @property
     def is_fast(self) -> bool:
-        """Return whether what is not given is to be short."""
+        """Return whether settings that are not given take the short values of `adaptation: fast`."""
         return self.learning.adaptation == "fast"
 
     @property
     def committee(self) -> dict[str, MixtureMember | MarginalsMember]:
-        """Return the members by name, in the order in which they explain."""
+        """Return the members by name. The order is the order in which they explain a row."""
         members = self._committee()
         return {name: shortened(m, self.step) for name, m in members.items()} if self.is_fast else members
 
     @property
     def step(self) -> int:
-        """Return the learnt rows of a step."""
+        """Return the number of learnt rows in a step."""
         short = self.is_fast and "step" not in self.learning.model_fields_set
         return FAST_STEP if short else self.learning.step
 
     @property
     def min_records(self) -> int:
-        """Return the learnt rows before the first fit."""
+        """Return the number of learnt rows before the first fit."""
         short = self.is_fast and "min_records" not in self.learning.model_fields_set
         return FAST_WINDOW if short else self.learning.min_records
 
@@ -240,7 +238,7 @@ class Config(Section):
             yield Rule(
                 ("learning", "min_records"),
                 f"min_records ({self.min_records}) is above the longest window ({longest}): "
-                "no first fit could ever start; lower it, or raise the window",
+                "the first fit could never start; lower min_records, or raise the window",
             )
         for name in sorted(self.model.members.model_fields_set & set(self.model.committee) - set(self.committee)):
             yield Rule(
@@ -254,7 +252,7 @@ class Config(Section):
         if self.min_records < 2 * member.n_components:
             yield Rule(
                 ("learning", "min_records"),
-                f"min_records ({self.min_records}) is below two rows for each of the {member.n_components} components",
+                f"min_records ({self.min_records}) is below two rows per component ({member.n_components} components)",
             )
         place: tuple[str, ...] = ("learning",) if name == "single" else ("model", "members", name)
         given = name == "single" or name in self.model.members.model_fields_set
@@ -264,5 +262,5 @@ class Config(Section):
                 of = "" if name == "single" else f" of {name}"
                 yield Rule(
                     (*place, *path) if given else ("learning", "step"),
-                    f"{path[0]}{of} ({rows}) is below step ({self.step}), and nothing changes between step ends",
+                    f"{path[0]}{of} ({rows}) is below step ({self.step}); models change only at step ends",
                 )

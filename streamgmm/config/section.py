@@ -1,4 +1,4 @@
-"""What every section of the configuration has in common, and the values people write in it."""
+"""The base class of all sections, and the types of values: durations, sizes, topics, addresses, secrets."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ BYTES = {"": 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "
 
 
 class Rule(NamedTuple):
-    """One broken rule between keys: where it is to be shown, relative to its section, and a sentence."""
+    """One broken rule: the path of the key, relative to its section, and the message."""
 
     at: tuple[str | int, ...]
     message: str
 
 
 class Section(BaseModel):
-    """A mapping of the YAML: frozen, and unknown keys are errors."""
+    """A mapping in the YAML file. It is immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -46,7 +46,7 @@ class Section(BaseModel):
         return self
 
 
-# What every clock, lock and queue can wait for.
+# The longest wait that all clocks, locks and queues accept.
 MOST_SECONDS = 36_500 * 86_400
 
 
@@ -84,7 +84,7 @@ def _text(value: object) -> object:
     if isinstance(value, str) and not value.strip():
         raise ValueError("should not be empty")
     if isinstance(value, str) and not value.isprintable():
-        raise ValueError("should not hold control characters")
+        raise ValueError("should not contain control characters")
     return value
 
 
@@ -110,10 +110,10 @@ def _servers(value: object) -> object:
     servers = [part.strip() if isinstance(part, str) else part for part in parts]
     servers = [server for server in servers if server != ""]
     if not servers:
-        raise ValueError("names no broker; want host:port")
+        raise ValueError("contains no broker; want host:port")
     for server in servers:
         if not isinstance(server, str) or split_address(server) is None:
-            raise ValueError("want host:port, or several with commas or as a list")
+            raise ValueError("want host:port, or several, separated by commas or as a list")
     return servers
 
 
@@ -128,7 +128,7 @@ def split_address(text: str) -> tuple[str, int] | None:
 def _secret(value: object) -> object:
     if isinstance(value, (int, float)):
         raise ValueError("should be a string; put it in quotes")  # noqa: TRY004 - pydantic collects ValueErrors only
-    # A variable or a block scalar that was filled from a file ends as the file does.
+    # A variable or a block scalar that was filled from a file ends with the line feed of the file.
     return value.removesuffix("\n").removesuffix("\r") if isinstance(value, str) else value
 
 
@@ -151,7 +151,7 @@ Emit: TypeAlias = Literal["anomalies", "all", "incidents"]
 
 
 def default_type(name: str) -> BeforeValidator:
-    """Let a mapping without `type` be of the family's usual one."""
+    """Set `type` to `name` in mappings that have none."""
 
     def fill(value: Any) -> Any:  # noqa: ANN401 - whatever the YAML holds
         return {"type": name, **value} if isinstance(value, Mapping) and "type" not in value else value
@@ -160,7 +160,7 @@ def default_type(name: str) -> BeforeValidator:
 
 
 def duplicates(names: Iterator[str] | tuple[str, ...]) -> Iterator[tuple[int, str]]:
-    """Yield position and name of everything that was named before."""
+    """Yield position and name of each repetition."""
     seen: set[str] = set()
     for position, name in enumerate(names):
         if name in seen:

@@ -44,5 +44,5 @@ def test_what_is_wrong_is_said_at_its_place(size, said):
 
 
 def test_a_range_is_refused_beside_a_committee():
-    with pytest.raises(ConfigError, match="n_components has no effect beside a committee"):
+    with pytest.raises(ConfigError, match="n_components has no effect with a committee"):
         parse({"model": {"n_components": {"max": 3}}}, require=())
