@@ -44,8 +44,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.5
-# Of `limits.max_latency`, that a slow stream's rows may wait for company.
+# A slow stream's rows gather for this share of `limits.max_latency`, and for so many seconds at most: the loop stands
+# still meanwhile, and must stay in its group and see a request to stop.
 GATHER_SHARE = 0.05
+LONGEST_GATHER = 1.0
 SHORTEST_COMMIT = 0.5
 
 
@@ -73,7 +75,7 @@ class App:
         self._supervisor = Supervisor(
             last_resort=lambda: os._exit(1),
             now=now,
-            deadlines=_deadlines(config),
+            deadlines=assembly.deadlines(config),
             stall_deadline=config.limits.stall_deadline,
         )
         self._telemetry, routes = build(
@@ -115,7 +117,7 @@ class App:
             pages=pages,
             busy=self._supervisor.busy,
             until_end=until_end,
-            gather=GATHER_SHARE * config.limits.max_latency,
+            gather=min(LONGEST_GATHER, GATHER_SHARE * config.limits.max_latency),
             spending=self._budget.spending,
         )
 
@@ -216,9 +218,3 @@ class App:
             log.info("snapshots are written again, after %.0f s without one", time.monotonic() - self._unsaved_since)
             self._unsaved_since = None
         return True
-
-
-def _deadlines(config: Config) -> dict[str, float]:
-    limits = config.limits
-    parts = dict.fromkeys(("decode", "features", "score", "render"), limits.loop_deadline)
-    return parts | {"deliver": limits.sink_deadline, "commit": limits.sink_deadline}

@@ -28,6 +28,18 @@ if TYPE_CHECKING:
     from streamgmm.records import Json
 
 
+# Seconds. A fit looks at its own deadline between two passes only, so the supervisor allows for a long pass more.
+LONGEST_PASS = 120.0
+
+
+def deadlines(config: Config) -> dict[str, float]:
+    """Return for how many seconds each part of the daemon may be at work, as far as the configuration says."""
+    limits = config.limits
+    parts = dict.fromkeys(("decode", "features", "score", "render"), limits.loop_deadline)
+    parts |= dict.fromkeys(("deliver", "commit"), limits.sink_deadline)
+    return parts | {"refit": config.learning.refit_deadline + LONGEST_PASS}
+
+
 def pipeline(config: Config, inputs: Sequence[str]) -> Pipeline:
     """Build the derived columns over the input fields, and the hidden ones that a temporal member sees."""
     shown = Pipeline.build(feature_specs(config), inputs, config.limits.keys)

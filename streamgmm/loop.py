@@ -3,6 +3,9 @@
 A turn takes one batch through all of it. A promotion cuts the batch: what is done is delivered and committed, the
 snapshot is made durable, and then the new detector sees the next row. A disk or a group that refuses costs durability
 (logged, counted, alerted), never detection.
+
+The first fit cuts it as well. The rows that follow wait until it is done, so that which rows are scored depends on the
+stream alone. Meanwhile the loop flushes, commits, reports and stays in its group.
 """
 
 from __future__ import annotations
@@ -103,6 +106,7 @@ class Loop:
     _rows_at_save: int = 0
     _turned_at: float = 0.0
     _few: bool = False
+    _stopped: Callable[[], bool] = field(default=lambda: False)
 
     def __post_init__(self) -> None:
         self.delivery.on_wait = lambda: self._report(Report())
@@ -110,6 +114,7 @@ class Loop:
     def run(self, stopped: Callable[[], bool]) -> None:
         """Turn until stopped, or until the end of the source was reached if that was asked for."""
         self._saved_at, self._rows_at_save = self.now(), self.engine.state.rows_seen
+        self._stopped = stopped
         while not stopped():
             if not self.turn() and self.until_end and self.source.at_end():
                 break
@@ -178,9 +183,27 @@ class Loop:
             records = len(batch) if stop == len(fields) else int(fields.record[stop])
             self._deliver(batch, fields, columns, Part(slice(start, stop), slice(done, records), muted), scored)
             done = records
+            if self.engine.waits and not self._fitted():
+                self._rewind(batch, fields, stop, before)
+                return
             if self.engine.pending is not None:
                 with self.spending():
                     self._promote(batch, fields, stop, before)
+
+    def _fitted(self) -> bool:
+        """Wait for the first fit with the source paused; False when a stop is requested before it is done."""
+        self.source.pause()
+        try:
+            while not self.engine.wait(POLL_SECONDS):
+                if self._stopped():
+                    return False
+                self.source.poll(0.0)
+                with self._stage("deliver"):
+                    self.delivery.tick(quiet=True)
+                self._report(Report())
+        finally:
+            self.source.resume()
+        return True
 
     def _scored(self, columns: Floats, fields: FeatureBatch, batch: RecordBatch) -> Iterator[Scored]:
         """Step through the rows (one empty part where there are none), timing only the engine's share."""
@@ -208,11 +231,15 @@ class Loop:
         Where it cannot be saved, that is tried again every `save_interval`; a restart before learns those rows anew.
         """
         ahead = self.features.state()
-        self.features.restore(before)
-        self.features.apply(fields.X[:rows], fields.event_time[:rows], batch.key.take(fields.record[:rows]))
+        self._rewind(batch, fields, rows, before)
         self.save()
         self.features.restore(ahead)
         self.engine.settle()
+
+    def _rewind(self, batch: RecordBatch, fields: FeatureBatch, rows: int, before: Arrays) -> None:
+        """Let the features have seen no more than so many rows of the batch."""
+        self.features.restore(before)
+        self.features.apply(fields.X[:rows], fields.event_time[:rows], batch.key.take(fields.record[:rows]))
 
     def _rebalanced(self, change: Rebalance) -> None:
         self.order.forget(change.partitions)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Seconds. A poll may hold a whole rebalance; a sink gets as long as a broker needs to come back; a fit looks at its own
-# deadline (60 s) between passes, so only a pass that hangs outlives this one. `turn` is the pulse of the loop; it is
-# kept longer than any part, so that a part is blamed by its name first.
+# Seconds, where the configuration says nothing else. A poll may hold a whole rebalance; a sink gets as long as a broker
+# needs to come back; a fit looks at its own deadline between passes, so only a pass that hangs outlives this one.
+# `turn` is the pulse of the loop; it is kept longer than any part, so that a part is blamed by its name first.
 DEADLINES: Mapping[str, float] = {
     "start": 300.0,
     "poll": 120.0,
@@ -147,7 +147,10 @@ class Supervisor:
             self._busy |= {key: now for key in self._busy.copy() if key[0] in OUTSIDE}
         self._silent = report.contact.lost
         gap = 0.0 if self._pulse is None or held else min(now - self._pulse, LONGEST_WAIT)
-        paused = report.engine is not None and report.engine.state == "paused"
+        engine = report.engine
+        # Rows wait for the first fit, which has a deadline of its own.
+        fitting = engine is not None and engine.state == "warming_up" and engine.refit_in_progress
+        paused = fitting or (engine is not None and engine.state == "paused")
         waiting = {}
         for tp in report.assigned:
             offset, lag = report.next_offsets.get(tp, -1), report.lag.get(tp, 0)

@@ -166,7 +166,8 @@ class Limits(Section):
     """Largest share of the process's CPU time, and of one core, for learning. Above it, learning intervals grow."""
     max_latency: Seconds = 0.1
     """Longest time between the write of a record to a sink and the flush, while rows arrive. A stream without new rows
-    is flushed at once. If batches are small, turns of the loop start at least a twentieth of this time apart."""
+    is flushed at once. If batches are small, turns of the loop start at least a twentieth of this time apart, and at
+    most one second."""
     loop_deadline: Seconds = 60.0
     """Longest time to decode, derive, score or render one batch. 15 s later the process exits with code 1."""
     stall_deadline: Seconds = 600.0

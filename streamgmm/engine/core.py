@@ -86,10 +86,20 @@ class Engine:
         """A promotion that waits to be made durable: nothing is stepped before it is settled."""
         return self._refits.pending
 
+    @property
+    def waits(self) -> bool:
+        """Whether the first fit runs: nothing is stepped before it is done."""
+        return self._refits.waits(self.state)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the first fit so long; True when it is done."""
+        self._refits.wait(self.state, seconds)
+        return not self.waits
+
     # ── scoring ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def step(self, X: Floats, t: Floats, row_hash: Hashes) -> ScoredBatch:
-        """Score rows and learn from them, up to the end of the block or to a promotion that must be settled first.
+        """Score rows and learn from them, up to the end of the block, to a promotion or to the start of the first fit.
 
         Parameters
         ----------
@@ -102,7 +112,7 @@ class Engine:
         Returns
         -------
         ScoredBatch
-            Of the rows consumed: all n unless `pending` is set.
+            Of the rows consumed: all n unless `pending` or `waits` is set.
         """
         out = Output(len(X))
         position = 0
@@ -110,7 +120,7 @@ class Engine:
         scorable: Bools = np.ones(len(X), dtype=bool)
         if not complete:
             scorable = np.logical_not(np.isnan(X).all(axis=1))
-        while position < len(X) and self.pending is None:
+        while position < len(X) and self.pending is None and not self.waits:
             length, ends = self._cut(scorable[position:], t[position:], row_hash[position:])
             self._score(X, t, row_hash, scorable, slice(position, position + length), out, complete=complete)
             position += length

@@ -16,17 +16,23 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+WAIT_SECONDS = 60.0
+
+
 def drive(engine: Engine, X: Floats, t: Floats, row_hash: NDArray[np.uint64]) -> Iterator[tuple[int, ScoredBatch]]:
     """Yield (first row, what was scored) until the block is done; an empty block gives one empty part.
 
     When a promotion interrupts, the caller sees `engine.pending` between two parts and may settle it; one that is left
-    pending is taken as durable, as it is for callers that keep nothing on disk.
+    pending is taken as durable, as it is for callers that keep nothing on disk. A first fit is waited for, unless the
+    caller has done so.
     """
     start = 0
     while start == 0 or start < len(X):
         scored = engine.step(X[start:], t[start:], row_hash[start:])
         yield start, scored
         start += len(scored)
+        while engine.waits:
+            engine.wait(WAIT_SECONDS)
         engine.settle()
         if not len(X):
             return

@@ -76,12 +76,25 @@ class Refits:
         self.stretch = 1.0
         self.judged: dict[str, float] = {}
         self._settings, self._runner, self._pace, self._warm_up = settings, runner, pace, warm_up
+        self._too_slow = False
         self._events: list[Event] = []
 
     def resume(self, state: State) -> None:
         """Start the refit that a stop interrupted again: the window is still the one that it was given."""
         if state.flight is not None:
             self._runner.submit(self._job(state, state.flight, state.jobs - 1))
+
+    def waits(self, state: State) -> bool:
+        """Return whether the first fit runs: the rows that follow wait for it, so that it depends on the stream alone.
+
+        They wait no more once it has run out of time; then they pass unscored while it is tried again.
+        """
+        return state.detector is None and state.flight is not None and self.pending is None and not self._too_slow
+
+    def wait(self, state: State, seconds: float) -> None:
+        """Wait for the first fit so long, and take its result."""
+        if self._runner.wait(seconds):
+            self._take_result(state)
 
     def after_step(self, state: State, *, changed: bool, judged: bool) -> None:
         """Adapt to a change, take a refit's result unless one was `judged` just now, refresh, and start what is due."""
@@ -150,7 +163,8 @@ class Refits:
         if state.flight is not None or state.shadow is not None or self._runner.busy:
             return
         if state.detector is None:
-            if first_fit_is_due(state, self._settings, self._warm_up):
+            may = not self._too_slow or self._pace.allows()
+            if may and first_fit_is_due(state, self._settings, self._warm_up):
                 self._submit(state, "first", tuple(range(len(self._settings.members))))
             return
         due = due_for_refit(state, self._settings)
@@ -160,7 +174,10 @@ class Refits:
             self._submit(state, "challenger" if every and state.refits % every == 0 else "warm", due)
 
     def _submit(self, state: State, kind: Kind, targets: tuple[int, ...]) -> None:
-        """Start a refit. Its result is taken at the next step end or later, wherever it runs; a first fit's at once."""
+        """Start a refit. Its result is taken at the next step end or later, wherever it runs.
+
+        A first fit's is taken as soon as it is there.
+        """
         for i in targets:
             state.clocks[i] = MemberClock(
                 0 if kind == "first" else state.clocks[i].since_refresh, 0, state.window.newest()
@@ -171,7 +188,6 @@ class Refits:
             self._runner.submit(self._job(state, state.flight, state.jobs))
         state.jobs += 1
         if kind == "first":
-            self._runner.wait()
             self._take_result(state)
 
     def _job(self, state: State, flight: Flight, number: int) -> Job:
@@ -235,6 +251,7 @@ class Refits:
 
     def _fail(self, failure: Failure) -> None:
         outcome = "failed" if failure.reason is None else "refused"
+        self._too_slow = failure.reason == "deadline"
         if failure.reason is not None:
             self._event("refit_refused", {"reason": failure.reason}, message=failure.message)
         self._outcome(outcome, failure.job.targets, job=failure.job.number, message=failure.message)

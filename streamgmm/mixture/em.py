@@ -146,8 +146,8 @@ def fit(
     failure: FitError | None = None
     for _ in range(n_init):
         try:
-            judge = _short_run(protection)
-            start = cheap_start(X, n_components, covariance_type, rng, init, sample_weight, judge, starts)
+            judge = _short_run(protection, deadline)
+            start = cheap_start(X, n_components, covariance_type, rng, init, sample_weight, judge, starts, deadline)
             found = run(
                 start,
                 X,
@@ -171,11 +171,14 @@ def fit(
     return best
 
 
-def _short_run(protection: Protection) -> Callable[[SufficientStats, str, Floats, Floats | None], Fit]:
+def _short_run(
+    protection: Protection, deadline: Deadline | None
+) -> Callable[[SufficientStats, str, Floats, Floats | None], Fit]:
     """Return what judges a cheap start: its M-step and a few passes."""
 
     def judge(stats: SufficientStats, covariance_type: str, X: Floats, sample_weight: Floats | None) -> Fit:
         params = m_step(stats, covariance_type, protection)
-        return run(params, X, 5, 0.0, replace(protection, reseed=False), sample_weight=sample_weight)
+        guard = replace(protection, reseed=False)
+        return run(params, X, 5, 0.0, guard, sample_weight=sample_weight, deadline=deadline)
 
     return judge

@@ -41,10 +41,12 @@ def cheap_start(
     sample_weight: Floats | None,
     judge: Judge,
     starts: int = STARTS,
+    deadline: Callable[[], bool] | None = None,
 ) -> MixtureParameters:
     """Return the best of many short runs on a subsample.
 
-    judge turns a start's statistics into a short fit; a start that collapses is passed over.
+    judge turns a start's statistics into a short fit; a start that collapses is passed over. After the deadline no
+    other is tried.
 
     Raises
     ------
@@ -69,6 +71,8 @@ def cheap_start(
             continue
         if best is None or short.lower_bound > best.lower_bound:
             best = short
+        if deadline is not None and deadline():
+            break
     if best is None:
         raise failure or FitError("no start could be found")
     return best.parameters

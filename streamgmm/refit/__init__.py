@@ -18,8 +18,8 @@ class Runner(Protocol):
     def submit(self, job: Job) -> None:
         """Start a job; only when not busy."""
 
-    def wait(self) -> None:
-        """Block until the submitted job is done: for a first fit, without which no row can be scored anyway."""
+    def wait(self, seconds: float) -> bool:
+        """Wait for the submitted job so long; True when it is done."""
 
     def result(self) -> Candidate | Failure | None:
         """Return, once, what came of the job; None while it runs."""

@@ -55,6 +55,7 @@ CHALLENGER_ROWS = 1000
 CHALLENGER_STARTS = 5
 MOST_CHALLENGER_ROWS, ROWS_PER_MEAN = 2000, 10
 MAX_CONDITION = 1e12
+SMALLER = "raise learning.refit_deadline, or make the fit smaller: fewer columns, covariance_type: diag, or model.pca"
 MIN_WEIGHT = 1e-9
 
 
@@ -372,7 +373,7 @@ def _clearly_positive(gain: Floats) -> bool:
 
 def _check(expired: Expired | None) -> None:
     if expired is not None and expired():
-        raise DeadlineExpiredError("the fit ran out of time", hint="raise learning.refit_deadline or shrink the window")
+        raise DeadlineExpiredError("the fit ran out of time", hint=SMALLER)
 
 
 _FITS: dict[str, Callable[[Job, Expired, OnPass | None], Candidate]] = {

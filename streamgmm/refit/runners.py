@@ -36,8 +36,9 @@ class InlineRunner:
         """Run the job."""
         self._result = run(job, self._now, on_pass=self._on_pass)
 
-    def wait(self) -> None:
-        """Do nothing: a submitted job is done."""
+    def wait(self, seconds: float) -> bool:  # noqa: ARG002 - the protocol's signature; nothing ever runs here
+        """Return True: a submitted job is done."""
+        return True
 
     def result(self) -> Candidate | Failure | None:
         """Return, once, what came of the job."""
@@ -75,9 +76,13 @@ class ThreadRunner:
         self._pending = True
         self._jobs.put(job)
 
-    def wait(self) -> None:
-        """Block until the submitted job is done."""
-        self._results.put(self._results.get())
+    def wait(self, seconds: float) -> bool:
+        """Wait for the submitted job so long; True when it is done."""
+        try:
+            self._results.put(self._results.get(timeout=seconds))
+        except queue.Empty:
+            return False
+        return True
 
     def result(self) -> Candidate | Failure | None:
         """Return, once, what came of the job; None while it runs."""

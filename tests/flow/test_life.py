@@ -108,7 +108,7 @@ class Settled:
 
     def submit(self, job):
         self._runner.submit(job)
-        self._runner.wait()
+        self._runner.wait(120.0)
 
     def __getattr__(self, name):
         return getattr(self._runner, name)

@@ -121,7 +121,7 @@ def test_what_is_under_way_is_stale_after_a_cut(rng):
     feed(e, rng.normal(size=(50, 2)) * 6.0)
     assert e.state.epoch == epoch + 1
     if e.state.flight is not None:  # it may have been done, and taken, at once
-        runner.wait()
+        runner.wait(120.0)
     outcomes = {ev.labels["outcome"] for ev in e.events() if ev.kind == "refit"}
     for _ in range(4):
         feed(e, rng.normal(size=(50, 2)) * 6.0)

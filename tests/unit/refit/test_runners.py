@@ -31,7 +31,7 @@ def test_a_result_is_handed_over_once(rng, runner):
     assert runner.result() is None
     runner.submit(job(rng))
     assert runner.busy
-    runner.wait()
+    assert runner.wait(120.0)
     assert runner.busy, "a result that nobody has taken keeps the runner busy"
     assert isinstance(runner.result(), Candidate)
     assert runner.result() is None
@@ -41,7 +41,7 @@ def test_a_result_is_handed_over_once(rng, runner):
 def test_jobs_follow_each_other(rng, runner):
     for number in range(3):
         runner.submit(job(rng, number))
-        runner.wait()
+        assert runner.wait(120.0)
         assert runner.result().job.number == number
 
 
@@ -50,7 +50,7 @@ def test_the_thread_gives_the_bits_of_the_inline_runner(rng):
     inline = run(one, time.monotonic)
     runner = ThreadRunner(time.monotonic)
     runner.submit(one)
-    runner.wait()
+    assert runner.wait(120.0)
     np.testing.assert_array_equal(runner.result().members[0].mixture.covariances, inline.members[0].mixture.covariances)
     assert runner.close(10.0)
 
@@ -91,7 +91,7 @@ def test_while_a_job_runs_there_is_no_result_and_the_supervisor_knows(rng, held)
     assert runner.busy
     assert at_work == ["refit"]
     held.go.set()
-    runner.wait()
+    assert runner.wait(120.0)
     assert isinstance(runner.result(), Failure)
     assert runner.close(10.0)
     assert at_work == ["refit", "done"]
@@ -103,6 +103,6 @@ def test_closing_cancels_and_gives_up_in_time(rng, held):
     assert held.began.wait(120)
     assert not runner.close(0.01)
     held.go.set()
-    runner.wait()
+    assert runner.wait(120.0)
     assert runner.result().reason == "deadline", "the fit was told to stop"
     assert runner.close(10.0)
