@@ -1,15 +1,16 @@
 """Envelopes that other programs put around a vector, taken off: Debezium, Telegraf, CloudEvents.
 
 What is inside is what fields, timestamp and passthrough speak of; without a timestamp among them the envelope's is
-taken.
+taken. A row that stands inside as a text is JSON.
 """
 
 from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from streamgmm.codecs import _json_text
 from streamgmm.codecs._payload import RefusalError, describe
 
 if TYPE_CHECKING:
@@ -19,13 +20,28 @@ if TYPE_CHECKING:
 
     Parse: TypeAlias = Callable[[memoryview], Json]
 
+# MongoDB's extended JSON: what an object of this one key means.
+_EXTENDED: Mapping[str, Callable[[Any], Json]] = {
+    "$numberInt": int,
+    "$numberLong": int,
+    "$numberDouble": float,
+    "$numberDecimal": float,
+    "$oid": str,
+    "$date": lambda inner: inner,
+}
+_MOST_DEPTH = 16
+
 
 class Content(NamedTuple):
-    """What was inside, and the event time that its envelope names (None where it names none), in this unit."""
+    """What was inside, and the event time that its envelope names (None where it names none), in this unit.
+
+    `refusal` says why this one of several is no row.
+    """
 
     payload: Json
     time: Json = None
     unit: str = "s"
+    refusal: RefusalError | None = None
 
 
 def unwrapped(payload: Json, envelope: str | None, parse: Parse) -> tuple[Content, ...]:
@@ -60,7 +76,10 @@ def _debezium(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:
     source = change.get("source")
     changed = source.get("ts_ms") if isinstance(source, dict) else None
     # Rows of a first snapshot may carry no time of change, or a zero.
-    return (Content(change["after"], changed or change.get("ts_ms"), "ms"),)
+    time = changed or change.get("ts_ms")
+    if isinstance(change["after"], str):  # MongoDB's connector writes a text of extended JSON
+        return (Content(_extended(_document(change["after"], "after")), time, "ms"),)
+    return (Content(change["after"], time, "ms"),)
 
 
 def _telegraf(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:  # noqa: ARG001 - as all in the table
@@ -72,11 +91,12 @@ def _telegraf(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:
     if not metrics:
         raise RefusalError("schema", "a Telegraf batch without metrics")
     contents = []
-    for row, metric in enumerate(metrics):
+    for metric in metrics:
         fields = metric.get("fields") if isinstance(metric, dict) else None
         if not isinstance(fields, dict):
-            where = f"row {row}: " if len(metrics) > 1 else ""
-            raise RefusalError("schema", f"{where}no Telegraf metric: fields is {describe(fields)}")
+            refusal = RefusalError("schema", f"no Telegraf metric: fields is {describe(fields)}")
+            contents.append(Content(None, refusal=refusal))
+            continue
         around = {key: metric[key] for key in ("name", "tags", "timestamp") if key in metric}
         contents.append(Content(around | fields, metric.get("timestamp")))
     return tuple(contents)
@@ -86,12 +106,38 @@ def _cloudevents(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ..
     """Open an event in structured mode; its data may be bytes of the same format."""
     if "data" in payload:
         data = payload["data"]
+        data = _document(data, "data") if isinstance(data, str) else data
     elif isinstance(payload.get("data_base64"), str):
         data = _within(payload["data_base64"], parse)
     else:
         hint = "in binary mode the value is the data: leave unwrap out"
         raise RefusalError("schema", f"no CloudEvents envelope: there is no data ({hint})")
     return (Content(data, payload.get("time"), "iso"),)
+
+
+def _document(text: str, name: str) -> Json:
+    try:
+        return _json_text.parse(memoryview(text.encode("utf-8", "surrogatepass")))
+    except RefusalError as refusal:
+        raise RefusalError(refusal.reason, f"{name}: {refusal.detail}") from None
+
+
+def _extended(value: Json, depth: int = 0) -> Json:
+    """Return what MongoDB's extended JSON says: `{"$numberLong": "42"}` is 42. What is malformed stays as it is."""
+    if depth == _MOST_DEPTH:
+        return value
+    if isinstance(value, list):
+        return [_extended(item, depth + 1) for item in value]
+    if not isinstance(value, dict):
+        return value
+    plain = {key: _extended(inner, depth + 1) for key, inner in value.items()}
+    key = next(iter(plain), "")
+    if len(plain) == 1 and key in _EXTENDED:
+        try:
+            return _EXTENDED[key](plain[key])
+        except (ValueError, TypeError):
+            return value
+    return plain
 
 
 def _within(text: str, parse: Parse) -> Json:

@@ -14,7 +14,9 @@ class _Look(NamedTuple):
     codec: str | None = None
 
 
-# Confluent framing is a zero byte and a schema id of four bytes, which is small: two zero bytes, as a rule.
+# Confluent framing is a zero byte and a schema id of four bytes before the value.
+FRAME_BYTES = 5
+_BOM = b"\xef\xbb\xbf"
 _LOOKS = (
     _Look(b"{", "'{'", "is this JSON?", "json"),
     _Look(b"[", "'['", "is this JSON?", "json"),
@@ -24,14 +26,22 @@ _LOOKS = (
     _Look(b"\x1f\x8b", "bytes 1f 8b", "is this gzip? Let the producer compress record batches instead"),
     _Look(b"\x28\xb5\x2f\xfd", "bytes 28 b5 2f fd", "is this zstd? Let the producer compress record batches instead"),
     _Look(b"\x04\x22\x4d\x18", "bytes 04 22 4d 18", "is this lz4? Let the producer compress record batches instead"),
-    _Look(b"\xef\xbb\xbf", "bytes ef bb bf", "a byte order mark? Write UTF-8 without it"),
+    _Look(_BOM, "bytes ef bb bf", "a byte order mark? Write UTF-8 without it"),
     _Look(b"\xff\xfe", "bytes ff fe", "is this UTF-16? Write UTF-8"),
     _Look(b"\xfe\xff", "bytes fe ff", "is this UTF-16? Write UTF-8"),
 )
 # Maps and arrays of MessagePack, by their first byte.
 _MSGPACK = (*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF)
 # How many bytes of a value are enough.
-HEAD_BYTES = 4
+HEAD_BYTES = FRAME_BYTES + 1
+
+
+def json_begins(value: memoryview) -> int:
+    """Return where JSON begins: no JSON text starts with a zero byte or a byte order mark."""
+    head = bytes(value[:HEAD_BYTES])
+    if len(head) == HEAD_BYTES and head[0] == 0:
+        return FRAME_BYTES
+    return len(_BOM) if head.startswith(_BOM) else 0
 
 
 def hint(head: bytes, codec: str) -> str:
@@ -52,6 +62,8 @@ def hint(head: bytes, codec: str) -> str:
     look = next((look for look in _LOOKS if head.startswith(look.prefix)), None)
     if look is None and head and head[0] in _MSGPACK:
         look = _Look(head[:1], f"byte {head[0]:02x}", "is this MessagePack?", "msgpack")
+    if head[:1] == b"\0" and head[FRAME_BYTES:HEAD_BYTES] in {b"{", b"["}:
+        look = _Look(head[:1], "byte 0", "is this JSON behind Confluent framing?", "json")
     if look is None or look.codec == codec:
         return ""
     use = f" Use codec {look.codec}" if look.codec else ""

@@ -163,13 +163,23 @@ class _Found:
             self._times.append(time)
 
     def _read(self, content: Content) -> Row:
+        if content.refusal is not None:
+            raise content.refusal
         timestamp = self._settings.timestamp
         values = self._quick(content.payload)
         if values is None:
             values, time = read_row(content.payload, self._settings, self._codes)
         elif timestamp is not None:
             time = seconds(lookup(content.payload, timestamp.path), timestamp.unit)
-        return values, time if timestamp is not None else seconds(content.time, content.unit)
+        return values, time if timestamp is not None else self._time_around(content)
+
+    @staticmethod
+    def _time_around(content: Content) -> float:
+        """Return the envelope's time: nobody asked for it, so one that cannot be read decides nothing."""
+        try:
+            return seconds(content.time, content.unit)
+        except RefusalError:
+            return float("nan")
 
     def assembled(self, batch: RecordBatch) -> FeatureBatch:
         """Return what was found, screened."""

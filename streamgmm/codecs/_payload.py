@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from hashlib import blake2b
@@ -18,6 +19,13 @@ _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _YEAR_1, _YEAR_10000 = -62_135_596_800, 253_402_300_800
 _MAX_DEPTH = 16
 _PLAIN = str | int | float | None
+# How writers put into quotes what JSON has no number for: Jackson, protobuf, .NET, Prometheus.
+_NOT_FINITE = {f"{sign}{word}" for sign in ("", "+", "-") for word in ("nan", "inf", "infinity")}
+_MISSING = {"", "-", "na", "n/a", "none", "null"}
+_NUMBER = re.compile(r"[+-]?(?=[.,]*\d)[.,\d]+(e[+-]?\d+)?\s*%?", re.ASCII)
+# Bytes that are not UTF-8, as `surrogateescape` decodes them.
+_ESCAPED_BYTES = re.compile("[\udc80-\udcff]")
+_LEAP_SECOND = re.compile(r"(.*:[0-5]\d:)60(.*)", re.ASCII | re.DOTALL)
 _KINDS = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
@@ -30,8 +38,23 @@ class RefusalError(ValueError):
         self.detail = detail
 
 
+class Unreadable:
+    """Stands for a value that its format could not turn into one: it matters only where it is asked for.
+
+    Parameters
+    ----------
+    words
+        What it is, for the detail of a reject.
+    """
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+
 def describe(value: Json) -> str:
     """Say what a value is, in a few words that are safe to log."""
+    if isinstance(value, Unreadable):
+        return value.words
     kind = "null" if value is None else _KINDS.get(type(value), f"of type {type(value).__name__}")
     return f"{kind} ({value!r:.40})" if isinstance(value, str | bool | int | float) else kind
 
@@ -62,9 +85,24 @@ def number(name: str, value: Json) -> float:
     if value is None:
         return float("nan")
     if type(value) is not float and type(value) is not int and type(value) is not Decimal:
-        hint = "; declare it with type: category" if isinstance(value, str | bool) else ""
-        raise RefusalError("schema", f"field {name!r} is {describe(value)}, expected a number{hint}")
+        if isinstance(value, str) and is_quoted_number(value):
+            return float(value)
+        raise RefusalError("schema", f"field {name!r} is {describe(value)}, expected a number{_advice(value)}")
     return as_float(value)
+
+
+def is_quoted_number(text: str) -> bool:
+    """Return whether a text is a NaN or an infinity: JSON has no number for them."""
+    return text.lower() in _NOT_FINITE
+
+
+def _advice(value: Json) -> str:
+    text = value.strip().lower() if isinstance(value, str) else None
+    if text in _MISSING:
+        return "; let its producer write null where there is no value"
+    if text is not None and _NUMBER.fullmatch(text):
+        return "; if it is a number, let its producer write it as one, without quotes"
+    return "; declare it with type: category" if isinstance(value, str | bool) else ""
 
 
 def as_float(value: float | Decimal) -> float:
@@ -85,6 +123,8 @@ def category(name: str, value: Json, codes: dict[str, float]) -> float:
     text = value if isinstance(value, str) else _category_text(name, value)
     code = codes.get(text)
     if code is None:
+        if not text.isascii() and _ESCAPED_BYTES.search(text):
+            raise RefusalError("schema", f"field {name!r} is not UTF-8 ({text!a:.40})")
         # surrogatepass: the standard parser lets lone surrogates through, and they are as good a category as any.
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         code = codes[text] = float(int.from_bytes(digest, "big") >> _UNUSED_HASH_BITS)
@@ -141,7 +181,12 @@ def _scaled_seconds(value: Json, unit: str) -> float:
 
 
 def _iso_seconds(value: Json) -> float:
-    return _moment(datetime.fromisoformat(value))
+    """Return a time of RFC 3339: T and Z may be lower case, and a minute may have a second 60."""
+    text = value.upper() if isinstance(value, str) else value
+    leap = _LEAP_SECOND.fullmatch(text)
+    if leap is None:
+        return _moment(datetime.fromisoformat(text))
+    return _moment(datetime.fromisoformat(f"{leap[1]}59{leap[2]}")) + 1
 
 
 def encodable(value: Json, depth: int = 0) -> Json:

@@ -7,6 +7,7 @@ schemas from a registry or from a file; or they are bare datums of one schema fr
 from __future__ import annotations
 
 import struct
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ import msgspec
 
 from streamgmm.codecs import _framing
 from streamgmm.codecs._objects import ObjectCodec
-from streamgmm.codecs._payload import RefusalError
+from streamgmm.codecs._payload import RefusalError, Unreadable
 from streamgmm.codecs._schema_registry import RegistryClient
 from streamgmm.errors import ConfigError
 
 try:
     import fastavro
+    from fastavro.read import LOGICAL_READERS
 except ImportError:  # it is an extra
     raise ConfigError("the codec avro needs the package fastavro", hint="pip install 'streamgmm[avro]'") from None
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
     SchemaOf = Callable[[int], Any]
 
+# Where a schema holds others.
+_WITHIN = ("type", "fields", "items", "values")
 _FRAME = struct.Struct(">bI")
 # What fastavro raises for bytes that another schema wrote.
 _UNREADABLE = (LookupError, ValueError, TypeError, OverflowError, ArithmeticError, MemoryError, struct.error)
@@ -78,7 +82,7 @@ def _framed(schema_of: SchemaOf) -> Callable[[memoryview], Json]:
 def _datum(value: memoryview, schema: Any) -> Json:  # noqa: ANN401 - fastavro's own
     stream = BytesIO(value)
     try:
-        found = fastavro.schemaless_reader(stream, schema, None)
+        found = fastavro.schemaless_reader(stream, schema, None, handle_unicode_errors="surrogateescape")
     except EOFError:
         raise RefusalError("decode", f"not of the Avro schema: it ends too soon{_looks_framed(value)}") from None
     except _UNREADABLE as error:
@@ -95,6 +99,33 @@ def _looks_framed(value: memoryview) -> str:
     return "; starts with byte 0: Confluent framing? Set framing: confluent" if framed else ""
 
 
+def _converted(kind: str, *what: Any) -> Any:  # noqa: ANN401 - fastavro's own
+    """Convert a value of a logical type; one that cannot be converted matters only where it is asked for."""
+    try:
+        return LOGICAL_READERS[kind](*what)
+    except _UNREADABLE:
+        return Unreadable(f"no {kind.partition('-')[2]} ({what[0]!r:.40})")
+
+
+# Our own names of the logical types: fastavro's readers of them raise, and end the reading of the whole datum.
+_OURS = "streamgmm-"
+for _kind in tuple(LOGICAL_READERS):
+    _base, _, _logical = _kind.partition("-")
+    LOGICAL_READERS[f"{_base}-{_OURS}{_logical}"] = partial(_converted, _kind)
+
+
+def _renamed(schema: Json) -> Json:
+    """Return a schema with our own names of its logical types."""
+    if isinstance(schema, list):
+        return [_renamed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    renamed = {key: _renamed(value) if key in _WITHIN else value for key, value in schema.items()}
+    if isinstance(schema.get("logicalType"), str):
+        renamed["logicalType"] = _OURS + schema["logicalType"]
+    return renamed
+
+
 def _made(text: str, references: list[str]) -> Any:  # noqa: ANN401 - fastavro's own
     """Parse a schema. What could make its reader run away on a few hostile bytes is refused.
 
@@ -104,8 +135,8 @@ def _made(text: str, references: list[str]) -> Any:  # noqa: ANN401 - fastavro's
     named: dict[str, Any] = {}
     try:
         for reference in references:
-            fastavro.parse_schema(msgspec.json.decode(reference), named)
-        schema = fastavro.parse_schema(msgspec.json.decode(text), named)
+            fastavro.parse_schema(_renamed(msgspec.json.decode(reference)), named)
+        schema = fastavro.parse_schema(_renamed(msgspec.json.decode(text)), named)
     except (fastavro.schema.SchemaParseException, fastavro.schema.UnknownType, msgspec.MsgspecError) as error:
         raise RefusalError("decode", f"the Avro schema cannot be used: {error!s:.200}") from None
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:

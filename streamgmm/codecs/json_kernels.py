@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streamgmm.codecs._framing import FRAME_BYTES
 from streamgmm.codecs.keys_kernels import (
     ARRAY,
     AT,
@@ -321,6 +322,8 @@ def decode_json(buffer, start, length, text, keys, levels, positions, slots, dec
             continue
         p = origin + start[i]
         end = p + length[i]
+        if length[i] > FRAME_BYTES and load8(p) == 0:
+            p += FRAME_BYTES
         p = past_blanks(p, end)
         c = _byte(p, end)
         if c not in (_OPEN_OBJECT, _OPEN_ARRAY):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.codecs import CodecSettings
+from streamgmm.codecs import CodecSettings, _json_text
 from streamgmm.codecs import json as json_codec
 from streamgmm.codecs._objects import read_row
-from streamgmm.codecs._payload import RefusalError, describe
+from streamgmm.codecs._payload import RefusalError, describe, is_quoted_number
 from streamgmm.errors import StopError
 from streamgmm.offline import columns
 from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
@@ -136,7 +136,7 @@ def _read_again(text: Text, settings: CodecSettings, index: int, detail: str) ->
     refusal = RefusalError("schema", detail)
     if settings.unwrap is None:
         try:
-            return read_row(json_codec.parse(memoryview(text.records[index])), settings, {})
+            return read_row(_json_text.parse(memoryview(text.records[index])), settings, {})
         except RefusalError as error:
             refusal = error
     raise columns.refused(text.place(index), refusal)
@@ -158,10 +158,7 @@ _MISFIT_HINT = (
 
 
 def _misfit(line: bytes, names: Sequence[str]) -> str:
-    try:
-        row = cells(line.decode())
-    except UnicodeDecodeError as error:
-        return f"not UTF-8 at byte {error.start}"
+    row = cells(line.decode("utf-8", "surrogateescape"))
     if row is None:
         return "not a line of CSV"
     return f"a line of {len(row)} cell{'s' if len(row) > 1 else ''}, but the header has {len(names)} names"
@@ -173,7 +170,7 @@ def _shapes(text: Text) -> dict[tuple[tuple[str, type], ...], tuple[int, int, li
     first: dict[tuple[tuple[str, ...], tuple[type, ...]], tuple[int, list[dict[str, Json]]]] = {}
     for index, record in enumerate(text.records):
         try:
-            payload = json_codec.parse(memoryview(record))
+            payload = _json_text.parse(memoryview(record))
         except RefusalError as refusal:
             raise columns.refused(text.place(index), refusal) from None
         if not isinstance(payload, dict):
@@ -181,13 +178,17 @@ def _shapes(text: Text) -> dict[tuple[tuple[str, type], ...], tuple[int, int, li
                 f"{text.place(index)}: the record is {describe(payload)}, expected an object",
                 hint="give rows of numbers names: an object for each line, or codec.fields for arrays",
             )
-        shape = tuple(payload), tuple(map(type, payload.values()))
+        shape = tuple(payload), tuple(map(_kind, payload.values()))
         counts[shape] += 1
         if counts[shape] == 1:
             first[shape] = index, []
         if counts[shape] <= SAMPLES:
             first[shape][1].append(payload)
     return {tuple(zip(*shape, strict=True)): (counts[shape], *found) for shape, found in first.items()}
+
+
+def _kind(value: Json) -> type:
+    return float if isinstance(value, str) and is_quoted_number(value) else type(value)
 
 
 class _Column:

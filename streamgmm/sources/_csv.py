@@ -64,11 +64,11 @@ def cells(text: str) -> tuple[str, ...] | None:
 
 
 def as_json(line: bytes, header: Sequence[str]) -> bytes:
-    """Return a CSV row as a JSON object; a row that does not fit the header stays as it is, for the codec to reject."""
-    try:
-        row = cells(line.decode())
-    except UnicodeDecodeError:
-        return line
+    """Return a CSV row as a JSON object; a row that does not fit the header stays as it is, for the codec to reject.
+
+    Bytes that are not UTF-8 become halves of surrogate pairs: the codec refuses them where such a text is asked for.
+    """
+    row = cells(line.decode("utf-8", "surrogateescape"))
     if row is None or len(row) != len(header):
         return line
     pairs = (f"{json.dumps(name)}:{_token(cell)}" for name, cell in zip(header, row, strict=True))

@@ -1,5 +1,6 @@
 """Avro payloads: framed and bare, by registry and by file; and what hostile bytes can do."""
 
+import dataclasses
 import datetime as dt
 import decimal
 import json
@@ -208,3 +209,58 @@ def test_mutated_bytes_are_rows_or_rejects():
         found = made.decode(record_batch([bytes(value[: rng.randrange(1, len(value) + 1)])]))
         assert len(found) + len(found.rejects) == 1
         msgspec.json.encode(made.passthrough(bytes(value)))
+
+
+LOGICAL = [
+    ({"type": "long", "logicalType": "timestamp-micros"}, 9223372036825200000),
+    ({"type": "long", "logicalType": "timestamp-micros"}, -62135596800000001),
+    ({"type": "long", "logicalType": "timestamp-millis"}, 253402300800000),
+    ({"type": "long", "logicalType": "local-timestamp-micros"}, -(2**63)),
+    ({"type": "int", "logicalType": "date"}, 3000000),
+    ({"type": "int", "logicalType": "time-millis"}, -5),
+    ({"type": "string", "logicalType": "uuid"}, ""),
+    ({"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}, b""),
+    ({"type": "fixed", "name": "F", "size": 40, "logicalType": "decimal", "precision": 90, "scale": 2}, b"9" * 40),
+    ("string", b"\xff"),
+    ({"type": "map", "values": "string"}, {b"\xff": b"\xfe"}),
+]
+
+
+def raw(schema, value):
+    """Return what writes these bytes although they mean nothing: the same schema without its meaning."""
+    if schema == "string":
+        return "bytes", value
+    if schema["type"] == "map":
+        pair = {"type": "record", "name": "Pair", "fields": [{"name": n, "type": "bytes"} for n in "kv"]}
+        return {"type": "array", "items": pair}, [{"k": k, "v": v} for k, v in value.items()]
+    return {key: item for key, item in schema.items() if key != "logicalType"}, value
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(("kind", "value"), LOGICAL, ids=range(len(LOGICAL)))
+def test_a_field_that_nobody_reads_decides_nothing(kind, value, nested):
+    def whole(kind):
+        kind = {"type": "array", "items": ["null", kind]} if nested else kind
+        ends = [{"name": name, "type": "double"} for name in "ab"]
+        return {"type": "record", "name": "V", "fields": [ends[0], {"name": "odd", "type": kind}, ends[1]]}
+
+    plain, item = raw(kind, value)
+    datum = avro_bytes(whole(plain), {"a": 1.0, "odd": [item] if nested else item, "b": 2.0})
+    settings = CodecSettings((Field("a", "a"), Field("b", "b")), None, ("odd",), schema=json.dumps(whole(kind)))
+    made = build(dataclasses.replace(settings, framed=False))
+    found = made.decode(record_batch([datum]))
+    assert (found.X.tolist(), found.rejects) == ([[1.0, 2.0]], ())
+    msgspec.json.encode(made.passthrough(datum))
+
+
+@pytest.mark.parametrize(("kind", "value"), LOGICAL[:7], ids=range(7))
+def test_a_field_that_is_read_and_cannot_be_converted_is_refused(kind, value):
+    plain, item = raw(kind, value)
+    schema, written = ({"type": "record", "name": "V", "fields": [{"name": "a", "type": k}]} for k in (kind, plain))
+    for more in (
+        ((Field("a", "a"),), None),
+        ((Field("a", "a", "category"),), None),
+        ((Field("b", "b"),), Timestamp("a", "us")),
+    ):
+        made = build(CodecSettings(*more, schema=json.dumps(schema), framed=False))
+        assert row(made, avro_bytes(written, {"a": item})).reason == "schema"

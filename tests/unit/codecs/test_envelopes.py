@@ -69,7 +69,7 @@ def test_a_tag_is_a_category_and_other_units_need_a_timestamp():
     )
     assert found.event_time.tolist() == [12]
     assert found.X[0, 2] > 0
-    _, found = decoded([METRIC | {"timestamp": 10**18}], "telegraf")
+    _, found = decoded([METRIC | {"timestamp": 10**18}], "telegraf", timestamp=Timestamp("timestamp", "s"))
     assert "is its unit s?" in found.rejects[0].detail
 
 
@@ -113,7 +113,8 @@ def test_cloud_events_carry_data_plain_or_as_bytes(codec, how):
         ("cloudevents", ROW, "schema", "leave unwrap out"),
         ("cloudevents", {"data_base64": "***"}, "decode", "not base64"),
         ("cloudevents", {"data_base64": "YQ=="}, "decode", "not JSON"),
-        ("cloudevents", EVENT | {"data": ROW, "time": "noon"}, "schema", "RFC 3339"),
+        ("cloudevents", EVENT | {"data": "{"}, "decode", "data: not JSON at byte 1"),
+        ("debezium", CHANGE | {"after": "{"}, "decode", "after: not JSON at byte 1"),
     ],
 )
 def test_what_is_no_such_envelope_says_so(unwrap, payload, reason, said):
@@ -129,3 +130,53 @@ def test_a_timestamp_of_ones_own_wins():
     _, found = decoded([CHANGE], "debezium", timestamp=Timestamp("at", "s"))
     assert found.event_time.tolist() == [7], "the record's own, for what was asked for is not there"
     assert not math.isnan(found.event_time[0])
+
+
+@pytest.mark.parametrize(
+    ("unwrap", "envelope"),
+    [
+        ("debezium", CHANGE | {"source": {"ts_ms": 10**18}}),
+        ("debezium", CHANGE | {"source": {"ts_ms": "soon"}}),
+        ("telegraf", METRIC | {"timestamp": 10**18}),
+        ("telegraf", METRIC | {"timestamp": {}}),
+        ("cloudevents", EVENT | {"data": ROW, "time": "noon"}),
+        ("cloudevents", EVENT | {"data": ROW, "time": 5}),
+    ],
+)
+def test_an_envelopes_time_that_nobody_asked_for_decides_nothing(unwrap, envelope):
+    _, found = decoded([envelope], unwrap)
+    assert found.rejects == ()
+    assert found.event_time.tolist() == [7.0], "the record's own"
+
+
+@pytest.mark.parametrize("codec", sorted(WRITERS))
+def test_mongodb_writes_the_row_as_a_text_of_extended_json(codec):
+    documents = [
+        {"_id": {"$oid": "65"}, "a": 1.5, "b": 2, "note": "é"},
+        {"a": {"$numberDouble": "1.5"}, "b": {"$numberLong": "2"}},
+        {"a": {"$numberDecimal": "1.5"}, "b": {"$numberInt": "2"}, "c": [{"$numberLong": "no number"}]},
+    ]
+    made, found = decoded([CHANGE | {"after": json.dumps(one)} for one in documents], "debezium", codec)
+    assert found.X.tolist() == [[1.5, 2.0]] * 3
+    assert found.event_time.tolist() == [3.0] * 3
+    nan = {"a": {"$numberDouble": "NaN"}, "b": 2, "at": {"$date": {"$numberLong": "9000"}}}
+    _, found = decoded([CHANGE | {"after": json.dumps(nan)}], "debezium", codec, timestamp=Timestamp("at", "ms"))
+    assert math.isnan(found.X[0, 0])
+    assert found.event_time.tolist() == [9.0]
+    bad = {"a": {"$numberLong": "no number"}, "b": 2}
+    assert decoded([CHANGE | {"after": json.dumps(bad)}], "debezium", codec)[1].rejects[0].reason == "schema"
+    made = registry.member("codecs", codec).build(CodecSettings(FIELDS, passthrough=("_id",), unwrap="debezium"))
+    assert made.passthrough(WRITERS[codec](CHANGE | {"after": json.dumps(documents[0])})) == {"_id": "65"}
+
+
+def test_data_of_a_cloud_event_may_be_a_text():
+    assert decoded([EVENT | {"data": json.dumps(ROW)}], "cloudevents")[1].X.tolist() == [[1.5, 2.0]]
+
+
+def test_a_metric_that_is_none_leaves_its_siblings_alone():
+    _, found = decoded([{"metrics": [METRIC, 3, {"name": "x"}]}], "telegraf")
+    assert found.X.tolist() == [[1.0, 2.5]]
+    assert [(r.row, r.detail) for r in found.rejects] == [
+        (1, "row 1: no Telegraf metric: fields is null"),
+        (2, "row 2: no Telegraf metric: fields is null"),
+    ]

@@ -11,6 +11,7 @@ from streamgmm.codecs import _framing
         (b'{"a": 1}', "float32", "; starts with '{': is this JSON? Use codec json"),
         (b"[1, 2]", "msgpack", "; starts with '[': is this JSON? Use codec json"),
         (b"\0\0\0\0\x07abc", "json", "; starts with byte 0: Confluent framing? Use codec avro"),
+        (b'\0\0\0\0\x07{"a"', "csv", "; starts with byte 0: is this JSON behind Confluent framing? Use codec json"),
         (b"Obj\x01\x04", "avro", "; starts with 'Obj': is this an Avro container file? A record is one datum"),
         (msgspec.msgpack.encode({"a": 1}), "json", "; starts with byte 81: is this MessagePack? Use codec msgpack"),
         (msgspec.msgpack.encode([1] * 20), "json", "; starts with byte dc: is this MessagePack? Use codec msgpack"),

@@ -84,11 +84,23 @@ def decode_one(made: DocumentCodec, value: str | bytes):
         ('{"a": 1, "b": 2} x', "decode"),
         ('{"a": 01, "b": 2}', "decode"),
         ('{"a": 1, "b": 2, "junk": "\x01"}', "decode"),
-        (b'{"a": 1, "b": 2, "junk": "\xff"}', "decode"),
+        (b'{"a": 1, "b": 2, "junk": "\xff"}', [1, 2]),
+        (b'{"a": 1, "b": 2, "\xff": [1e999, "\xc3"]}', [1, 2]),
+        (b'{"a": 1, "b": 2, "junk": "\xff}', "decode"),
         (b"\xff\xfe", "decode"),
-        (b"\xef\xbb\xbf[1, 2]", "decode"),
+        (b"\xef\xbb\xbf[1, 2]", [1, 2]),
         ('{"a": 1, "b": 2}'.encode("utf-16"), "decode"),
-        (b"\x00\x00\x00\x00\x07{}", "decode"),
+        (b"\x00\x00\x00\x00\x07{}", "schema"),
+        (b'\x00\x00\x00\x00\x07{"a": 1, "b": 2}', [1, 2]),
+        (b'\x00\x7b\x5b\x7b\x5b {"a": 1, "b": 2, "c": "1"}', [1, 2]),
+        (b"\x00\x00\x00\x00\x07[1, NaN]", [1, NAN]),
+        (b"\x00\x00\x00\x00\x07\x02abc", "decode"),
+        (b"\x00\x00\x00\x00\x07", "decode"),
+        ('{"a": "NaN", "b": 2}', [NAN, 2]),
+        ('["nan", 2]', [NAN, 2]),
+        ('{"a": "Infinity", "b": 2}', "non_finite"),
+        ('{"a": "-Infinity", "b": 2}', "non_finite"),
+        ('["+Inf", 2]', "non_finite"),
         ("[" * 100_000, "decode"),
         ('{"a": 1, "b": 2, "junk": ' + "[" * 100_000 + "]" * 100_000 + "}", "decode"),
     ],
@@ -345,3 +357,59 @@ def test_any_bytes_are_a_row_a_reject_or_a_tombstone(values):
     assert seen == list(range(len(values)))
     assert not np.isinf(decoded.X).any()
     assert {r.reason for r in decoded.rejects} <= set(REJECT_REASONS)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        ('"42"', "without quotes"),
+        ('"-1.5e3"', "without quotes"),
+        ('"1,5"', "without quotes"),
+        ('"80 %"', "without quotes"),
+        ('""', "write null"),
+        ('"N/A"', "write null"),
+        ('"idle"', "type: category"),
+        ("true", "type: category"),
+        ("[1]", "expected a number"),
+    ],
+)
+def test_advice_fits_what_stands_there(value, advice):
+    (reject,) = codec("a", "b").decode(record_batch([f'{{"a": {value}, "b": 2}}'.encode()])).rejects
+    assert reject.reason == "schema"
+    assert advice in reject.detail
+    assert ("category" in reject.detail) == ("category" in advice)
+
+
+def test_a_category_that_is_not_utf8_is_refused_and_told():
+    made = build(CodecSettings((*fields("state", kind="category"), *fields("x"))))
+    (reject,) = made.decode(record_batch([b'{"state": "k\xfcche", "x": 1}'])).rejects
+    assert (reject.reason, reject.detail) == ("schema", "field 'state' is not UTF-8 ('k\\udcfcche')")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01t00:00:07z", 7.0),
+        ("1970-01-01 00:00:07z", 7.0),
+        ("1970-01-01T02:00:07+02:00", 7.0),
+        ("2016-12-31T23:59:60Z", 1483228800.0),
+        ("2016-12-31T23:59:60.25z", 1483228800.25),
+        ("2017-01-01T05:29:60+05:30", 1483228800.0),
+    ],
+)
+def test_times_of_rfc_3339_may_be_in_lower_case_and_have_leap_seconds(text, seconds):
+    made = build(CodecSettings(fields("a"), Timestamp("t", "iso")))
+    found = made.decode(record_batch([json.dumps({"a": 1, "t": text}).encode()] * 2))
+    assert (found.rejects, found.event_time.tolist()) == ((), [seconds] * 2)
+
+
+@pytest.mark.parametrize("text", ["2016-12-31T23:60:00Z", "2016-12-31T23:59:61Z", "2016-12-31T60:00:00Z"])
+def test_other_sixties_are_no_times(text):
+    made = build(CodecSettings(fields("a"), Timestamp("t", "iso")))
+    assert decode_one(made, json.dumps({"a": 1, "t": text})) == "schema"
+
+
+def test_framing_before_json_needs_no_careful_reading(monkeypatch):
+    made = codec("a", "b")
+    monkeypatch.setattr(made, "_careful", None)
+    assert made.decode(record_batch([b'\0\0\0\0\x07{"a": 1, "b": 2}'] * 3)).X.tolist() == [[1, 2]] * 3

@@ -85,6 +85,46 @@ def test_other_bytes_say_what_they_look_like(value, said):
     assert said in found.rejects[0].detail
 
 
+FAR = b"\xc7\x0c\xff" + b"\xff" * 12  # a time outside Python's years
+UNREAD = {
+    "text": b"\xa1\xff",
+    "time": FAR,
+    "extension": b"\xd6\x01abcd",
+    "key": b"\x81\x81\x01\x02\x03",
+    "keys": b"\x81\xa1\xff\x01",
+    "deep": b"\x91\x81\xa1k\x92\xa1\xff\x01",
+}
+
+
+@pytest.mark.parametrize("what", UNREAD)
+def test_what_nobody_reads_decides_nothing(what):
+    settings = CodecSettings((Field("a", "a"), Field("b", "m.1.b")), Timestamp("ts", "ms"), ("u", "v"))
+    inner = b"\x92" + UNREAD[what] + b"\x82\xa1b\x02\xa1z" + UNREAD[what]
+    value = b"\x85\xa1a\x01\xa1u" + UNREAD[what] + b"\xa1v\x07\xa1m" + inner + b"\xa2ts\xcd\x0b\xb8"
+    found = one(value, settings)
+    assert (found.rejects, found.X.tolist(), found.event_time.tolist()) == ((), [[1.0, 2.0]], [3.0])
+    assert build(settings).passthrough(value)["v"] == 7
+
+
+@pytest.mark.parametrize(
+    ("place", "said"), [("a", "'a' is unreadable"), ("s", "'s' is unreadable"), ("ts", "timestamp")]
+)
+@pytest.mark.parametrize("what", ["text", "time"])
+def test_what_is_asked_for_and_unreadable_is_refused(place, said, what):
+    good = {"a": b"\x01", "s": b"\xa1x", "ts": b"\x01"} | {place: UNREAD[what]}
+    value = b"\x83" + b"".join(msgspec.msgpack.encode(key) + item for key, item in good.items())
+    settings = CodecSettings((Field("a", "a"), Field("s", "s", "category")), Timestamp("ts", "ms"))
+    (reject,) = one(value, settings).rejects
+    assert reject.reason == "schema"
+    assert said in reject.detail
+
+
+def test_a_message_of_unreadable_values_alone_is_given_up():
+    many = b"\xdd" + (10_000).to_bytes(4, "big") + b"\xa1\xff" * 10_000
+    value = b"\x82\xa1u" + many + b"\xa1a\x01"
+    assert [(r.reason, "not MessagePack" in r.detail) for r in one(value).rejects] == [("decode", True)]
+
+
 @given(st.lists(st.binary(max_size=40), max_size=6))
 def test_any_bytes_are_a_row_or_a_reject(values):
     found = build(SETTINGS).decode(record_batch(values))

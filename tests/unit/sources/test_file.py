@@ -209,6 +209,19 @@ def test_csv_rows_are_objects_by_the_header(tmp_path):
     assert set(values) == {0, 1, 2, 3, 5}
 
 
+def test_a_text_that_is_not_utf8_matters_only_where_it_is_asked_for(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_bytes(b"a,place\n1,K\xfcche\n2,Bad\n")
+    source = open_source(path)
+    batch = source.poll(0.0)
+    source.close(1)
+    number, place = Field("a", "a"), Field("place", "place", "category")
+    found = json_codec.build(CodecSettings((number,))).decode(batch)
+    assert (found.X.tolist(), found.rejects) == ([[1.0], [2.0]], ())
+    found = json_codec.build(CodecSettings((number, place))).decode(batch)
+    assert [(r.record, r.reason) for r in found.rejects] == [(0, "schema")]
+
+
 def test_a_byte_order_mark_is_no_part_of_a_record(tmp_path):
     path = tmp_path / "in.JSONL"
     path.write_bytes(b"\xef\xbb\xbf[0]\n[1]\n\xef\xbb\xbf[2]\n")
