@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
-# The format of what a snapshot holds; 1 did not tell the settings of the members.
+# The format of what a snapshot holds. In 1 the settings of the members are not there, and derived columns have another
+# memory; a snapshot of 1 can still be read.
 CONTENTS = 2
 REMEDY = "restore the configuration, choose another state.dir, or set state.on_mismatch: cold_start"
 
@@ -205,8 +206,11 @@ def unpack(snapshot: Snapshot, settings: EngineSettings, identity: Identity) -> 
         covered = {TopicPartition(t, p): Position(*position) for t, p, *position in snapshot.manifest["covered"]}
         state = restoring.adapted(saved.state, settings, saved.before, shown_stay=saved.shown_stay)
     # What derived columns remember is by position: it goes on only where all columns are as they were.
-    features = None if saved.before is not None else select(snapshot.arrays, "features.")
+    older = snapshot.manifest.get("contents", 1) < CONTENTS
+    features = None if older or saved.before is not None else select(snapshot.arrays, "features.")
     changes = saved.changes
+    if older and select(snapshot.arrays, "features."):
+        changes = (*changes, "what derived columns remember was saved by an older streamgmm: they begin anew")
     if learnt and state.detector is None:
         changes = (*changes, "the window could not be fitted: rows pass unscored until the first fit succeeds")
     return Restored(state, features, covered, select(snapshot.arrays, "pages."), changes)

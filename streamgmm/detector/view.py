@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,9 @@ REMEMBERED_SHARE = 0.02
 FORGETTING = 0.999
 # Rounding alone spreads a constant column by as much of its size.
 CONSTANT = 1e-15
+# The mass of a counted number that was fitted before is spread over so many remembered scales. Measured on streams with
+# columns that come to rest, 1 costs up to .18 of average precision, 40 up to .03.
+MASS_WIDTH = 6.0
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,35 @@ class View:
         Features beyond ±clip count as ±clip: no single cell can outweigh the rest of a fit.
     counted
         One table per column whose values are counted, not fitted: categories, and numbers of few distinct values.
+    shift : (d,) float64
+        Nats that each column adds to every log-density; NaN for a column that has never been fitted.
     """
 
     location: Floats
     scale: Floats
     remembered: Floats
     clip: float
-    counted: tuple[Table, ...] = field(default=())
+    counted: tuple[Table, ...]
+    shift: Floats
 
     @cached_property
     def log_jacobian(self) -> float:
-        """Return log |dz/dx|: what turns a density of features into one in the units of the columns."""
-        if not self.counted:
-            return -float(np.log(self.scale).sum())
-        continuous = np.ones(len(self.scale), dtype=bool)
-        continuous[self.tables.columns] = False
-        return -float(np.log(self.scale[continuous]).sum())
+        """Return log |dz/dx|: what turns a density of features into one in the units of the columns.
+
+        A counted column has a mass, which has no unit. Where such a column was fitted before, its mass is spread over
+        a width in the unit of the column. Without it, the level of all scores would leap by the log of the unit when
+        the column changes its kind. A column that was counted first gets the same width as its unit, by `shift`.
+        """
+        units = self.scale.copy()
+        counted = [table.column for table in self.counted]
+        units[counted] = self.mass_width[counted]
+        once_fitted = ~np.isnan(self.shift)
+        return float((self.shift[once_fitted] - np.log(units[once_fitted])).sum())
+
+    @property
+    def mass_width(self) -> Floats:
+        """The width (d,) over which the mass of a counted column is spread, in the unit of the column."""
+        return MASS_WIDTH * np.where(self.remembered > 0.0, self.remembered, self.scale)
 
     @cached_property
     def tables(self) -> Tables:
@@ -103,8 +119,19 @@ class View:
             location, remembered, scale = previous.follow(encoded)
         if count_few:
             counted += tables.of_few_values(X, category_columns, () if previous is None else previous.counted)
-        found = cls(location, scale, remembered, clip, tuple(sorted(counted, key=lambda table: table.column)))
-        return found if previous is None else found.without_silent(X, previous)
+        counted = tuple(sorted(counted, key=lambda table: table.column))
+        never = np.full(X.shape[1], np.nan)
+        found = cls(location, scale, remembered, clip, counted, never if previous is None else previous.shift)
+        found = found if previous is None else found.without_silent(X, previous)
+        return found.with_first_fits(first=previous is None)
+
+    def with_first_fits(self, *, first: bool) -> View:
+        """Return the view with the shift of the columns that it is the first to fit; `first` is no view before it."""
+        begins = np.isnan(self.shift)
+        begins[[table.column for table in self.counted]] = False
+        if not begins.any():
+            return self
+        return replace(self, shift=np.where(begins, 0.0 if first else np.log(self.mass_width), self.shift))
 
     def without_silent(self, X: Floats, previous: View) -> View:
         """Return the view in which columns without any value in X (n, d) stay what they were.
@@ -124,6 +151,7 @@ class View:
             np.where(silent, previous.remembered, self.remembered),
             self.clip,
             tuple(sorted(counted, key=lambda table: table.column)),
+            self.shift,
         )
 
     def follow(self, encoded: Floats) -> tuple[Floats, Floats, Floats]:
@@ -160,6 +188,7 @@ class View:
             "scale": self.scale,
             "remembered": self.remembered,
             "clip": np.array(self.clip),
+            "shift": self.shift,
         }
         for table in self.counted:
             arrays |= table.to_arrays()
@@ -172,6 +201,9 @@ class View:
             all(a.shape == (d,) and a.dtype == np.float64 and np.isfinite(a).all() for a in arrays)
             and bool((self.scale > 0.0).all())
             and self.clip > 0.0
+            and self.shift.shape == (d,)
+            and self.shift.dtype == np.float64
+            and not np.isinf(self.shift).any()
             and all(0 <= t.column < d and len(t.codes) > 0 and t.codes.dtype == np.float64 for t in self.counted)
         )
 
@@ -180,7 +212,11 @@ class View:
         """Rebuild what `to_arrays` gave."""
         counted = tables.from_arrays(arrays)
         scaling = arrays["location"], arrays["scale"], arrays["remembered"]
-        return cls(*scaling, float(arrays["clip"]), counted)
+        shift = arrays.get("shift")
+        if shift is None:  # saved before there were shifts
+            shift = np.zeros(len(arrays["scale"]))
+            shift[[table.column for table in counted]] = np.nan
+        return cls(*scaling, float(arrays["clip"]), counted, shift)
 
 
 def _encoded(X: Floats, tables: tuple[Table, ...]) -> Floats:

@@ -46,8 +46,8 @@ class Activity:
         self._columns = columns
         self._unknown = unknown
         self._weight = -np.expm1(-np.log(2.0) / half_life)
-        # Of each slot the last value, its level, its activity and the largest step; NaN before anything is known.
-        self._past = np.full((0, 4, len(columns)), np.nan)
+        # By slot and row, see `levels_and_activities`; NaN at first.
+        self._past = np.full((0, 5, len(columns)), np.nan)
 
     def apply(self, X: Floats, rows: Rows) -> Floats:
         """Return X and two more columns per chosen one, all levels first."""
@@ -60,7 +60,7 @@ class Activity:
         return out
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return last values, levels, activities and largest steps."""
+        """Return last values, levels and activities."""
         return {"past": self._past.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:

@@ -39,8 +39,8 @@ class Ewma:
         self.by_key = by_key
         self._columns = columns
         self._weight = -np.expm1(-np.log(2.0) / half_life)
-        # Of each slot the mean and the largest step; NaN before anything is known.
-        self._past = np.full((0, 2, len(columns)), np.nan)
+        # By slot and row, see `deviations`; NaN at first.
+        self._past = np.full((0, 4, len(columns)), np.nan)
 
     def apply(self, X: Floats, rows: Rows) -> Floats:
         """Return X and one more column per chosen one."""
@@ -51,7 +51,7 @@ class Ewma:
         return np.hstack([X, out])
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Return the means and the largest steps."""
+        """Return the means."""
         return {"past": self._past.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:

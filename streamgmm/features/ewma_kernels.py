@@ -1,9 +1,4 @@
-"""Exponentially weighted means as bare loops: their recursion has no exact form in whole-array steps.
-
-A mean must not be spoilt by a reading that cannot be a measurement: it would look back on it for hundreds of rows. So a
-step beyond so many times the largest step of late counts as that many, and the next one may be as many times larger:
-one wild reading moves the mean by little, and what lasts is followed within a few rows.
-"""
+"""Exponentially weighted means as bare loops: their recursion has no exact form in whole-array steps."""
 
 from __future__ import annotations
 
@@ -11,21 +6,16 @@ import numpy as np
 
 from streamgmm.cache_kernels import njit
 
-# Squares of what is larger overflow in what follows: the past goes on as if it had not been.
-LARGEST = 1e150
-MOST = np.finfo(np.float64).max
-REACH = 10.0
-# The largest step is forgotten by half in a thousand rows.
-FORGETTING = 0.5 ** (1.0 / 1000.0)
-
-
-@njit("UniTuple(float64, 2)(float64, float64)", nogil=True, cache=True, error_model="numpy")
-def bounded(step, reach):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
-    """Return the step that counts, and the largest step of late after it; 0 stands for none so far."""
-    most = REACH * reach
-    if reach > 0.0 and abs(step) > most:
-        return (most if step > 0.0 else -most), most
-    return step, max(FORGETTING * reach, abs(step))
+LARGEST = np.finfo(np.float64).max
+# A value that lies FAR times the peak of the mean step away may be no measurement, and would bend the means for
+# hundreds of rows. So the means leave out up to HELD such values in a row, and follow the next one.
+FAR, HELD = 1000.0, 10.0
+# The first values of a column are all followed: its mean step is not known yet.
+SETTLING = 10.0
+# The peak of the mean step decays by this factor with each row: a column that rests keeps the measure of its movement.
+KEPT = 0.9999
+# The square of a larger number may overflow: no mean ever follows it.
+BEYOND = 1e150
 
 
 @njit(
@@ -37,8 +27,10 @@ def bounded(step, reach):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN20
 def deviations(X, slot, fresh, weight, past, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
     """Write x − mean of the rows before into out (n, d), and move the mean on by weight · (x − mean).
 
-    `past` (slots, 2, d) holds the mean and the largest step of late. NaN in X gives NaN and leaves the mean; NaN in the
-    mean stands for no row so far, which a fresh row of a slot restores.
+    `past` (slots, 4, d) holds the mean, the mean step |x − mean|, the peak of the mean step, and a counter: from
+    -SETTLING up to 0 it counts the first rows of a column, from 0 up to HELD the values left out in a row. NaN in X
+    gives NaN and leaves the mean. A mean of NaN stands for no row so far, and a fresh row of a slot sets it. Values
+    that overflow are cut to the largest float: an infinity would stay in the mean for good.
     """
     for i in range(X.shape[0]):
         now = past[slot[i]]
@@ -48,16 +40,21 @@ def deviations(X, slot, fresh, weight, past, out):  # type: ignore[no-untyped-de
             x = X[i, j]
             if np.isnan(x):
                 out[i, j] = np.nan
-            elif np.isnan(now[0, j]):
+                continue
+            if np.isnan(now[0, j]):
                 out[i, j] = 0.0
-                if abs(x) <= LARGEST:
-                    now[0, j], now[1, j] = x, 0.0
-            else:
-                deviation = min(max(x - now[0, j], -MOST), MOST)
-                out[i, j] = deviation
-                if abs(x) <= LARGEST:
-                    step, now[1, j] = bounded(deviation, now[1, j])
-                    now[0, j] += weight * step
+                if abs(x) <= BEYOND:
+                    now[0, j], now[3, j] = x, -SETTLING
+                continue
+            deviation = min(max(x - now[0, j], -LARGEST), LARGEST)
+            out[i, j], size = deviation, abs(deviation)
+            if abs(x) > BEYOND or (0.0 <= now[3, j] < HELD and size > FAR * now[2, j] > 0.0):
+                now[3, j] += 1.0
+                continue
+            now[0, j] += weight * deviation
+            now[1, j] = size if np.isnan(now[1, j]) else now[1, j] + weight * (size - now[1, j])
+            now[2, j] = max(now[1, j], KEPT * now[2, j])
+            now[3, j] = min(now[3, j] + 1.0, 0.0)
 
 
 @njit(
@@ -69,9 +66,9 @@ def deviations(X, slot, fresh, weight, past, out):  # type: ignore[no-untyped-de
 def levels_and_activities(X, slot, fresh, weight, past, first, unknown, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201 - numba's signature types it
     """Write the weighted means of x, then of |change|, this row's included, to out (n, first + 2 d) from `first` on.
 
-    `past` (slots, 4, d) holds the last value, both means and the largest step of late; NaN and fresh rows as in
-    `deviations`. A value beyond the reach counts as at its end, for the change after it as well. The first row of a
-    slot has no change yet, and counts in no mean: its second one is `unknown`.
+    `past` (slots, 5, d) holds the last value that was followed, both means, the peak of the second one and a counter.
+    The counter, NaN, overflow and fresh rows are as in `deviations`. The first row of a slot has no change yet, and
+    counts in no mean: its second one is `unknown`.
     """
     d = X.shape[1]
     for i in range(X.shape[0]):
@@ -83,18 +80,18 @@ def levels_and_activities(X, slot, fresh, weight, past, first, unknown, out):  #
             if np.isnan(x):
                 out[i, first + j] = out[i, first + d + j] = np.nan
                 continue
-            if abs(x) > LARGEST:
-                out[i, first + j] = x if np.isnan(now[1, j]) else now[1, j]
-                out[i, first + d + j] = unknown if np.isnan(now[2, j]) else now[2, j]
-                continue
             if np.isnan(now[0, j]):
-                now[1, j], now[3, j] = x, 0.0
-            else:
-                step, now[3, j] = bounded(x - now[1, j], now[3, j])
-                x = now[1, j] + step
-                now[1, j] += weight * step
-                change = abs(x - now[0, j])
-                now[2, j] = change if np.isnan(now[2, j]) else now[2, j] + weight * (change - now[2, j])
-            now[0, j] = x
-            out[i, first + j] = now[1, j]
-            out[i, first + d + j] = unknown if np.isnan(now[2, j]) else now[2, j]
+                out[i, first + j], out[i, first + d + j] = x, unknown
+                if abs(x) <= BEYOND:
+                    now[0, j], now[1, j], now[4, j] = x, x, -SETTLING
+                continue
+            level = now[1, j] + weight * min(max(x - now[1, j], -LARGEST), LARGEST)
+            change = min(abs(x - now[0, j]), LARGEST)
+            activity = change if np.isnan(now[2, j]) else now[2, j] + weight * (change - now[2, j])
+            out[i, first + j], out[i, first + d + j] = level, activity
+            if abs(x) > BEYOND or (0.0 <= now[4, j] < HELD and change > FAR * now[3, j] > 0.0):
+                now[4, j] += 1.0
+                continue
+            now[0, j], now[1, j], now[2, j] = x, level, activity
+            now[3, j] = max(activity, KEPT * now[3, j])
+            now[4, j] = min(now[4, j] + 1.0, 0.0)

@@ -186,7 +186,7 @@ def _covariance_type(arrays: Arrays) -> str:
 
 
 def _view(location: Floats, scale: Floats) -> View:
-    return View(location, scale, scale, np.inf)
+    return View(location, scale, scale, np.inf, (), np.zeros(len(scale)))
 
 
 def _numeric(member: Member, done: str) -> None:

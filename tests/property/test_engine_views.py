@@ -16,7 +16,7 @@ SCALES = st.floats(1e-3, 1e6)
 
 
 def view(location, scale):
-    return View(np.array(location), np.array(scale), np.array(scale), 1e9, ())
+    return View(np.array(location), np.array(scale), np.array(scale), 1e9, (), np.zeros(len(scale)))
 
 
 def mixture(rng, covariance_type):

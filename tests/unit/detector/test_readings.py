@@ -103,6 +103,61 @@ def test_one_reading_blinds_nobody(wild, cells):
     assert severe.issuperset(i for i, _ in cells if i > 1000)
 
 
+def wandering(wild, cells):
+    """Return rows of three columns that depend on the rows before, and where faults of 8 to 100 σ stand."""
+    r = np.random.default_rng(0)
+    X = np.zeros((5000, 3))
+    for i, e in enumerate(r.normal(size=(4999, 3))):
+        X[i + 1] = 0.95 * X[i] + 0.3 * e
+    X[:, 2] += X[:, 0]
+    X = 3.0 * X + [20.0, 0.0, 5.0]
+    spikes, gross = [3500, 3700, 3900, 4100], [4500, 4501, 4502]
+    X[spikes, 0] += 3.0 * np.array([8.0, 10.0, 15.0, 25.0])
+    X[gross, 0] += 300.0
+    for i, j in cells:
+        X[i, j] = wild
+    return X, spikes, gross
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [(500, 0)],
+        [(1500, 0)],
+        [(1500, j) for j in range(3)],
+        [(i, 0) for i in (1500, 1501, 1502, 1800, 2200)],
+        [(3300, 0)],
+    ],
+)
+@pytest.mark.parametrize("wild", WILD)
+def test_one_reading_blinds_nobody_where_the_past_of_the_rows_is_scored(wild, cells):
+    config = {"codec": {"fields": list("abc")}}
+    X, spikes, gross = wandering(wild, [])
+    clean = StreamDetector.from_config(config).process(X)
+    X, spikes, gross = wandering(wild, cells)
+    scored = StreamDetector.from_config(config).process(X)
+    assert np.isfinite(scored.log_density[1000:]).all()
+    assert scored.is_anomaly[spikes].sum() >= clean.is_anomaly[spikes].sum() > 2
+    severe = {a.index for a in scored.anomalies if a.severity == "critical"}
+    assert severe.issuperset(gross)
+    assert severe.issuperset(i for i, _ in cells if i > 1000)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("unit", [1e-4, 1e4])
+def test_the_unit_of_a_column_that_changes_its_kind_does_not_matter(seed, unit):
+    """For 2000 rows the column has five values, for 2000 it has many, and again."""
+    flags = []
+    for factor in (1.0, unit):
+        r = np.random.default_rng(seed)
+        X = r.normal(size=(8000, 3))
+        few = (np.arange(8000) // 2000) % 2 == seed
+        X[few, 2] = np.round(X[few, 2]).clip(-2, 2)
+        X[:, 2] *= factor
+        flags.append(StreamDetector.from_config({"codec": {"fields": list("abc")}}).process(X).is_anomaly)
+    assert (flags[0] & flags[1]).sum() >= 0.9 * (flags[0] | flags[1]).sum() > 0
+
+
 @pytest.mark.parametrize("offset", [1e9, 1e10, -1e12])
 def test_spread_is_seen_however_small_a_share_of_the_size_it_is(offset):
     X = np.random.default_rng(0).normal(size=(4000, 2)) * max(1.0, abs(offset) * 1e-10) + offset

@@ -174,6 +174,14 @@ def test_a_snapshot_that_does_not_tell_the_settings_goes_on(saved):
         assert all(name in changes for name in names & told)
 
 
+def test_derived_columns_of_an_older_snapshot_begin_anew(saved):
+    old = without_settings(saved)
+    past = Snapshot({**old.arrays, "features.0.past": np.zeros((1, 3, 2))}, old.manifest)
+    restored = unpack(past, BEFORE, IDENTITY)
+    assert restored.features is None
+    assert "begin anew" in " ".join(restored.changes)
+
+
 def test_newer_contents_are_told_from_damage(saved):
     with pytest.raises(NewerFormatError, match="format 99"):
         unpack(Snapshot(saved.arrays, {**saved.manifest, "contents": 99}), BEFORE, IDENTITY)

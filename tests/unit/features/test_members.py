@@ -261,3 +261,24 @@ def test_a_state_is_not_changed_by_what_comes_after(rng):
 
 def test_every_member_is_tried_here():
     assert registry.names("features") == ("activity", "calendar", "clip", "difference", "ewma", "lag", "log", "select")
+
+
+@pytest.mark.parametrize("kind", ["ewma", "activity"])
+@pytest.mark.parametrize("wild", [1e6, 1.8e19, -1.7e308])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_means_wait_for_what_may_be_no_measurement(rng, kind, wild, rows):
+    clean = rng.normal(10.0, 1.0, size=(400, 1))
+    spoilt = clean.copy()
+    spoilt[100 : 100 + rows] = wild
+    spec = {"type": kind, "fields": ["a"], "half_life": 30}
+    one, other = (apply(spec, np.hstack([X, X]))[1][:, 2:] for X in (clean, spoilt))
+    assert (np.abs(other[100 : 100 + rows, 0]) > 1e3).all()  # the row itself shows it
+    np.testing.assert_allclose(other[140:], one[140:], atol=1.0)
+
+
+@pytest.mark.parametrize("kind", ["ewma", "activity"])
+def test_means_follow_what_lasts(rng, kind):
+    X = rng.normal(size=(400, 2))
+    X[100:] += 1e6
+    _, out = apply({"type": kind, "fields": ["a"], "half_life": 10}, X)
+    assert out[399, 2] == pytest.approx(1e6 if kind == "activity" else 0.0, abs=10.0)
