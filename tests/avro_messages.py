@@ -35,6 +35,8 @@ class Registry:
         How many requests are answered 503 before the next one is served.
     asked
         (path, Authorization) of every request.
+    connections
+        How many were opened.
     """
 
     def __init__(self) -> None:
@@ -43,6 +45,7 @@ class Registry:
         self.failures = 0
         self.proof = None
         self.asked = []
+        self.connections = 0
 
     def put(self, schema_id, schema, **more) -> None:
         self.answers[f"/schemas/ids/{schema_id}"] = {"schema": json.dumps(schema), **more}
@@ -65,6 +68,12 @@ def running_registry():
     registry = Registry()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # keeps connections open
+
+        def setup(self):
+            registry.connections += 1
+            super().setup()
+
         def do_GET(self):
             status, body = registry.answer(self.path, self.headers.get("Authorization"))
             data = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -6,6 +6,7 @@ The careful reading of one payload is the rule for all of them: null and NaN are
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,6 +19,7 @@ from streamgmm.records import Reject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from streamgmm.codecs import CodecSettings
     from streamgmm.codecs._envelopes import Content
@@ -97,18 +99,28 @@ class ObjectCodec:
     parse
         Bytes → mappings, sequences and plain values. Raises RefusalError for what it cannot read, and may raise
         RetryableError where it needs something from elsewhere.
+    around
+        Makes a context that surrounds the calls of `parse` for one block.
     """
 
-    def __init__(self, settings: CodecSettings, parse: Parse) -> None:
+    def __init__(
+        self, settings: CodecSettings, parse: Parse, around: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         _block.require_fields(settings)
         self.fields = settings.fields
         self._settings = settings
         self._parse = parse
+        self._around = around
         self._quick = _quick_reader(settings)
 
     def decode(self, batch: RecordBatch) -> FeatureBatch:
         """Decode every record of a block; see `Codec.decode`."""
         found = _Found(self._settings, self._quick, _block.oversize(batch, self._settings.max_bytes))
+        with self._around():
+            self._read(batch, found)
+        return found.assembled(batch)
+
+    def _read(self, batch: RecordBatch, found: _Found) -> None:
         view = batch.value.buffer.data
         slices = zip(batch.value.start.tolist(), batch.value.length.tolist(), strict=True)
         for i, (start, length) in enumerate(slices):
@@ -120,12 +132,12 @@ class ObjectCodec:
                 found.rejects.append(Reject(i, -1, refusal.reason, refusal.detail))
                 continue
             found.add(i, contents)
-        return found.assembled(batch)
 
     def passthrough(self, value: bytes, row: int = 0) -> dict[str, Json]:
         """Return the declared paths that a payload has; never raises for what it cannot read."""
         try:
-            contents = unwrapped(self._parse(memoryview(value)), self._settings.unwrap, self._parse)
+            with self._around():
+                contents = unwrapped(self._parse(memoryview(value)), self._settings.unwrap, self._parse)
         except RefusalError:
             return {}
         return read_passthrough(contents[row].payload, self._settings) if row < len(contents) else {}

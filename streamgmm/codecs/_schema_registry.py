@@ -7,10 +7,13 @@ could say just now is no bad record. An id that the registry does not know is on
 from __future__ import annotations
 
 import http.client
+import logging
 import ssl
 import time
 from base64 import b64encode
 from collections import OrderedDict
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -20,19 +23,26 @@ from streamgmm.codecs._payload import RefusalError
 from streamgmm.errors import ConfigError, RetryableError, StopError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from streamgmm.codecs import SchemaRegistry
 
-# One request; `SchemaRegistry.patience` bounds all the tries for one schema.
+# One request; `SchemaRegistry.patience` bounds the waiting in one block of records.
 REQUEST_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 MAX_BYTES = 4 * 2**20
 # Ids that were not known are not asked for again so soon, or a flood of bad records would be one of requests.
 FORGET_SECONDS = 60.0
+# So many ids of one block may turn out to be unknown, and asking for them may take so long. Without a bound a block of
+# random ids would hold up the daemon for longer than `limits.loop_deadline`.
+MOST_UNKNOWN, MOST_UNKNOWN_SECONDS = 100, 5.0
 MAX_SCHEMAS = 1000
 MAX_REFERENCES = 100
+logger = logging.getLogger(__name__)
 _AGAIN = (408, 429, 500, 502, 503, 504)
+
+
+_TOO_MANY = "schema ids of this block are not in the schema registry, or of no use"
 
 
 class Reference(msgspec.Struct):
@@ -76,6 +86,17 @@ class RegistryClient:
         self._sleep = sleep
         self._schemas: OrderedDict[int, Any] = OrderedDict()
         self._refused: OrderedDict[int, tuple[float, str]] = OrderedDict()
+        self._line = _Line(registry)
+        self._unknown, self._unknown_seconds, self._waited = 0, 0.0, 0.0
+
+    @contextmanager
+    def block(self) -> Iterator[None]:
+        """Bound what one block of records may cost; its requests share a connection, which is closed at its end."""
+        self._unknown, self._unknown_seconds, self._waited = 0, 0.0, 0.0
+        try:
+            yield
+        finally:
+            self._line.close()
 
     def schema(self, schema_id: int) -> Any:  # noqa: ANN401 - whatever `make` returns
         """Return the schema of an id.
@@ -83,7 +104,8 @@ class RegistryClient:
         Raises
         ------
         RefusalError
-            `decode`: the registry does not know the id, or what it knows is of no use.
+            `decode`: the registry does not know the id, what it knows is of no use, or the block held too many such ids
+            already.
         RetryableError
             The registry is away.
         ConfigError
@@ -95,11 +117,18 @@ class RegistryClient:
         until, why = self._refused.get(schema_id, (0.0, ""))
         if why and self._now() < until:
             raise RefusalError("decode", why)
+        if self._unknown >= MOST_UNKNOWN or self._unknown_seconds >= MOST_UNKNOWN_SECONDS:
+            raise RefusalError("decode", f"schema id {schema_id} was not asked for: {self._unknown} {_TOO_MANY}")
+        began = self._now()
         try:
             answer = self._answer(f"/schemas/ids/{schema_id}", f"schema id {schema_id}")
             made = self._make(answer.schema, self._referred(answer))
         except RefusalError as refusal:
             _remember(self._refused, schema_id, (self._now() + FORGET_SECONDS, refusal.detail))
+            self._unknown += 1
+            self._unknown_seconds += self._now() - began
+            if self._unknown == MOST_UNKNOWN or self._unknown_seconds >= MOST_UNKNOWN_SECONDS:
+                logger.warning("%d %s: no other new id of the block is asked for", self._unknown, _TOO_MANY)
             raise
         _remember(self._schemas, schema_id, made)
         return made
@@ -126,10 +155,11 @@ class RegistryClient:
 
     def _answer(self, path: str, what: str) -> Answer:
         """Ask until there is an answer or patience is over."""
-        deadline, pause = self._now() + self._registry.patience, FIRST_PAUSE
+        pause = FIRST_PAUSE
         while True:
+            began = self._now()
             try:
-                status, body = _get(self._registry, path)
+                status, body = self._line.get(path)
                 why = f"it answers {status}"
                 if status not in _AGAIN:
                     return _judged(status, body, what)
@@ -140,27 +170,48 @@ class RegistryClient:
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 why = f"{type(error).__name__}: {error}"
-            left = deadline - self._now()
+            self._waited += self._now() - began
+            left = self._registry.patience - self._waited
             if left <= 0:
                 raise RetryableError(f"the schema registry at {_host(self._registry)} is away: {why}")
             self._sleep(min(pause, left))
+            self._waited += min(pause, left)
             pause = min(2 * pause, LONGEST_PAUSE)
 
 
-def _get(registry: SchemaRegistry, path: str) -> tuple[int, bytes]:
-    """Ask once. Redirections are not followed: they would take the password elsewhere."""
-    url = urlsplit(registry.url)
-    headers = {"Accept": "application/vnd.schemaregistry.v1+json"}
-    if registry.username is not None:
-        proof = b64encode(f"{registry.username}:{registry.password or ''}".encode()).decode()
-        headers["Authorization"] = f"Basic {proof}"
-    connection = _connection(registry, url.scheme, url.netloc)
-    try:
-        connection.request("GET", url.path.rstrip("/") + path, headers=headers)
-        response = connection.getresponse()
-        return response.status, response.read(MAX_BYTES)
-    finally:
-        connection.close()
+class _Line:
+    """A connection to a registry that is kept open between requests."""
+
+    def __init__(self, registry: SchemaRegistry) -> None:
+        url = urlsplit(registry.url)
+        self._path = url.path.rstrip("/")
+        self._headers = {"Accept": "application/vnd.schemaregistry.v1+json"}
+        if registry.username is not None:
+            proof = b64encode(f"{registry.username}:{registry.password or ''}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {proof}"
+        self._open = partial(_connection, registry, url.scheme, url.netloc)
+        self._connection: http.client.HTTPConnection | None = None
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        """Ask once. Redirections are not followed: they would take the password elsewhere."""
+        if self._connection is None:
+            self._connection = self._open()
+        try:
+            self._connection.request("GET", self._path + path, headers=self._headers)
+            response = self._connection.getresponse()
+            body = response.read(MAX_BYTES)
+        except (OSError, http.client.HTTPException):
+            self.close()
+            raise
+        if not response.isclosed():
+            self.close()  # what is left of the answer would be taken for the next one
+        return response.status, body
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def _connection(registry: SchemaRegistry, scheme: str, host: str) -> http.client.HTTPConnection:

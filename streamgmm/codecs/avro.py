@@ -48,19 +48,20 @@ def build(settings: CodecSettings) -> ObjectCodec:
     ConfigError
         There is neither a schema nor a registry, or the schema cannot be used.
     """
-    return ObjectCodec(settings, _parser(settings))
-
-
-def _parser(settings: CodecSettings) -> Callable[[memoryview], Json]:
     if settings.schema is not None:
-        try:
-            schema = _made(settings.schema, [])
-        except RefusalError as refusal:
-            raise ConfigError(f"codec.schema_file: {refusal.detail}") from None
-        return _framed(lambda _: schema) if settings.framed else lambda value: _datum(value, schema)
+        return ObjectCodec(settings, _parser(settings.schema, framed=settings.framed))
     if settings.schema_registry is None:
         raise ConfigError("nothing says how Avro records were written", hint="give codec.schema_registry")
-    return _framed(RegistryClient(settings.schema_registry, _made).schema)
+    registry = RegistryClient(settings.schema_registry, _made)
+    return ObjectCodec(settings, _framed(registry.schema), registry.block)
+
+
+def _parser(text: str, *, framed: bool) -> Callable[[memoryview], Json]:
+    try:
+        schema = _made(text, [])
+    except RefusalError as refusal:
+        raise ConfigError(f"codec.schema_file: {refusal.detail}") from None
+    return _framed(lambda _: schema) if framed else lambda value: _datum(value, schema)
 
 
 def _framed(schema_of: SchemaOf) -> Callable[[memoryview], Json]:

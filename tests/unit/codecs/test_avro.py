@@ -6,6 +6,7 @@ import decimal
 import json
 import random
 import uuid
+from contextlib import suppress
 
 import msgspec
 import numpy as np
@@ -14,6 +15,7 @@ from avro_messages import avro_bytes, framed, running_registry
 from batches import record_batch
 
 from streamgmm.codecs import CodecSettings, Field, SchemaRegistry, Timestamp, _schema_registry
+from streamgmm.codecs._payload import RefusalError
 from streamgmm.codecs.avro import _made, build
 from streamgmm.errors import ConfigError, RetryableError, StopError
 
@@ -139,14 +141,15 @@ def test_a_registry_that_stumbles_is_asked_again(registry):
     registry.put(7, SCHEMA)
     registry.failures = 3
     asked, pauses = client(registry)
-    assert asked.schema(7)["name"] == "test.Vector"
+    with asked.block():
+        assert asked.schema(7)["name"] == "test.Vector"
     assert pauses == [0.1, 0.2, 0.4]
 
 
 def test_a_registry_that_is_away_is_no_reject(registry):
     registry.failures = 10**6
     asked, pauses = client(registry, patience=5.0)
-    with pytest.raises(RetryableError, match="is away: it answers 503"):
+    with asked.block(), pytest.raises(RetryableError, match="is away: it answers 503"):
         asked.schema(7)
     assert sum(pauses) == pytest.approx(5)
     with pytest.raises(RetryableError, match="ConnectionRefused"):
@@ -168,8 +171,9 @@ def test_credentials_are_sent_and_never_shown(registry):
 
 def test_what_answers_must_be_a_registry(registry):
     registry.answers["/schemas/ids/7"] = b"<html>"
-    with pytest.raises(StopError, match="no schema registry"):
-        client(registry)[0].schema(7)
+    asked, _ = client(registry)
+    with asked.block(), pytest.raises(StopError, match="no schema registry"):
+        asked.schema(7)
 
 
 NODE = {"type": "record", "name": "N", "fields": [{"name": "next", "type": ["null", "N"]}]}
@@ -264,3 +268,43 @@ def test_a_field_that_is_read_and_cannot_be_converted_is_refused(kind, value):
     ):
         made = build(CodecSettings(*more, schema=json.dumps(schema), framed=False))
         assert row(made, avro_bytes(written, {"a": item})).reason == "schema"
+
+
+def test_a_flood_of_unknown_ids_costs_a_block_little_and_known_ids_are_read(registry, caplog):
+    registry.put(7, SCHEMA)
+    good = framed(7, SCHEMA, DATUM)
+    made = build(of(registry))
+    ids = random.Random(3).sample(range(10**6, 2**31), 20_000)
+    with caplog.at_level("WARNING"):
+        found = made.decode(record_batch([good, *(framed(i, SCHEMA, DATUM) for i in ids), good]))
+    assert found.record.tolist() == [0, 20_001]
+    assert [r.reason for r in found.rejects] == ["decode"] * 20_000
+    asked = ["not in the schema registry" in r.detail for r in found.rejects[:100]]
+    assert "was not asked for: 100 schema ids" in found.rejects[-1].detail
+    assert all(asked)
+    assert len(registry.asked) == 1 + 100
+    assert registry.connections == 1
+    assert [record.getMessage()[:14] for record in caplog.records] == ["100 schema ids"]
+    registry.put(8, SCHEMA)
+    assert row(made, framed(8, SCHEMA, DATUM))[0] == 1.5, "the next block may ask again"
+
+
+def test_slow_refusals_are_bounded_by_time_and_stumbling_by_patience(registry):
+    times = iter(np.arange(0.0, 1000.0, 2.0).tolist())
+    asked = _schema_registry.RegistryClient(SchemaRegistry(registry.url, patience=5.0), _made, lambda: next(times))
+
+    def refused(asked):
+        for schema_id in range(20):
+            with suppress(RefusalError):
+                asked.schema(schema_id)
+            registry.failures = stumbles
+
+    stumbles = 0
+    with asked.block():
+        refused(asked)
+    assert 0 < len(registry.asked) < 5
+    asked, pauses = client(registry, patience=1.0)
+    stumbles = 1
+    with asked.block(), pytest.raises(RetryableError):
+        refused(asked)
+    assert sum(pauses) == pytest.approx(1.0)
