@@ -22,8 +22,8 @@ Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 RejectReason: TypeAlias = Literal["decode", "schema", "dimension", "non_finite", "oversize"]
 REJECT_REASONS: tuple[RejectReason, ...] = ("decode", "schema", "dimension", "non_finite", "oversize")
-UnscoredReason: TypeAlias = Literal["warming_up", "missing", "tombstone", "paused"]
-UNSCORED_REASONS: tuple[UnscoredReason, ...] = ("warming_up", "missing", "tombstone", "paused")
+UnscoredReason: TypeAlias = Literal["warming_up", "missing", "tombstone"]
+UNSCORED_REASONS: tuple[UnscoredReason, ...] = ("warming_up", "missing", "tombstone")
 # ScoredBatch.status indexes this table.
 STATUSES: tuple[str, ...] = ("scored", *UNSCORED_REASONS)
 # A notice is a flagged row that is not as rare as the target rate asks: the adaptive level had risen above it.
@@ -442,7 +442,7 @@ class EngineStatus:
     """The engine in one look: an immutable value that other threads may read."""
 
     version: Version
-    state: Literal["warming_up", "serving", "paused"]
+    state: Literal["warming_up", "serving"]
     rows_seen: int
     rows_needed: int
     threshold: float

@@ -150,13 +150,12 @@ class Supervisor:
         engine = report.engine
         # Rows wait for the first fit, which has a deadline of its own.
         fitting = engine is not None and engine.state == "warming_up" and engine.refit_in_progress
-        paused = fitting or (engine is not None and engine.state == "paused")
         waiting = {}
         for tp in report.assigned:
             offset, lag = report.next_offsets.get(tp, -1), report.lag.get(tp, 0)
             before = self._waiting.get(tp)
             # A restart would not help a partition that brokers do not hand over, nor one that waits for earlier rows.
-            held = paused or tp in report.waiting or tp in report.ahead
+            held = fitting or tp in report.waiting or tp in report.ahead
             same = before is not None and before.next_offset == offset and lag > 0 and not held
             waiting[tp] = _Waiting(offset, lag, before.seconds + gap if before is not None and same else 0.0)
         self._waiting = waiting

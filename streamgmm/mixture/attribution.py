@@ -89,26 +89,6 @@ def _empty(n: int, d: int, n_components: int) -> Attribution:
     )
 
 
-def most_surprising_pair(params: MixtureParameters, x: Floats) -> tuple[int, int, float]:
-    """Return the two features of a row (n_features,) that are the most improbable together given the rest, and −log p.
-
-    Exact: log p(x) − log p(x without both), by the marginal of each pair. Missing features take no part.
-    """
-    observed = np.flatnonzero(~np.isnan(x))
-    first, second = np.triu_indices(len(observed), 1)
-    if not first.size:
-        raise ValueError("a pair needs two observed features")
-    without = np.tile(x, (len(first) + 1, 1))
-    rows = np.arange(len(first))
-    without[rows, observed[first]] = np.nan
-    without[rows, observed[second]] = np.nan
-    joint = weighted_log_density(params, without)
-    density = _log_sum(joint, 1)
-    surprise = density[:-1] - density[-1]
-    best = int(np.argmax(surprise))
-    return int(observed[first[best]]), int(observed[second[best]]), float(surprise[best])
-
-
 def _attribute_observed(
     params: MixtureParameters, X: Floats, rows: NDArray[np.intp], features: NDArray[np.intp], out: Attribution
 ) -> None:

@@ -211,7 +211,6 @@ CATALOGUE: tuple[Metric, ...] = (
     Metric("sink_truncated_total", "counter", "Records that were truncated to fit; a header says so.", (_SINK,)),
     Metric("sink_passed_total", "counter", "Records that were left out: not even a truncated one fits.", (_SINK,)),
     Metric("sink_stuck", "gauge", "1 while a sink does not take its records, and the source is paused.", (_SINK,)),
-    Metric("config_last_reload_successful", "gauge", "1 if the configuration last read is the one that runs."),
     Metric("kernel_signatures", "gauge", "Compiled kernel signatures; constant once ready."),
     Metric(
         "block_hook_active",

@@ -76,7 +76,6 @@ class Metrics:
         self._moved: dict[TopicPartition, tuple[int, float]] = {}
         self._series.set("target_rate", target_rate)
         self._series.set("build_info", 1.0, *(version_info[n] for n in ("version", "python", "numpy", "numba")))
-        self._series.set("config_last_reload_successful", 1.0)
         registry.register(self._series)
 
     def observe(self, report: Report) -> None:
@@ -98,11 +97,6 @@ class Metrics:
         """Say whether fetches are read as whole blocks."""
         with self._series.lock:
             self._series.set("block_hook_active", float(active))
-
-    def set_reload(self, *, successful: bool) -> None:
-        """Say how the last reload of the configuration went."""
-        with self._series.lock:
-            self._series.set("config_last_reload_successful", float(successful))
 
     def _rows(self, report: Report) -> None:
         series = self._series

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
+import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -42,9 +46,8 @@ def heading_anchor(heading):
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
-ANCHORS = {
-    heading_anchor(h) for h in re.findall(r"^#+ (.*)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
-}
+RUNBOOK = (ROOT / "docs" / "runbook.md").read_text()
+ANCHORS = {heading_anchor(h) for h in re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)}
 
 
 def outcomes(alert):
@@ -63,10 +66,22 @@ def test_says_how_bad_what_and_where_to_read_on(alert):
     rule = ALERTS[alert]
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"]["summary"]
-    page, anchor = rule["annotations"]["runbook_url"].split("#")
-    assert page == "docs/runbook.md"
-    assert anchor == alert.lower()
-    assert anchor in ANCHORS
+    url = urlsplit(rule["annotations"]["runbook_url"])
+    assert (url.scheme, url.netloc, url.path) == ("https", "streamgmm.example.org", "/docs/runbook.md")
+    assert url.fragment == alert.lower()
+    assert url.fragment in ANCHORS
+
+
+def test_the_runbook_says_how_its_links_become_real(tmp_path):
+    """Pages are read on a phone: a relative link, or one to a place that is not there, leads nowhere."""
+    command = shlex.split(re.search(r"```sh\n(sed .*)\n```", RUNBOOK)[1])
+    rules = tmp_path / command[-1]
+    rules.parent.mkdir(parents=True)
+    shutil.copy(ROOT / command[-1], rules)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    (group,) = yaml.safe_load(rules.read_text())["groups"]
+    urls = [rule["annotations"]["runbook_url"] for rule in group["rules"]]
+    assert urls == [f"https://wiki.example.com/streamgmm/runbook.md#{alert.lower()}" for alert in ALERTS]
 
 
 def test_the_runbook_has_no_chapter_of_an_alert_that_is_gone():
@@ -99,8 +114,7 @@ def test_no_case_lets_series_grow_stale_between_samples():
 
 def test_the_runbook_names_only_what_is_exposed():
     known = EXPOSED.keys() | {PREFIX + m.name for m in CATALOGUE}
-    text = (ROOT / "docs" / "runbook.md").read_text()
-    assert {name for name, _ in SELECTOR.findall(text)} <= known
+    assert {name for name, _ in SELECTOR.findall(RUNBOOK)} <= known
 
 
 def test_prometheus_accepts_the_rules(tool):

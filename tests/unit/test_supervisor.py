@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 import threading
@@ -147,13 +146,6 @@ def test_time_in_which_a_sink_held_the_loop_counts_little(watch):
     watch.report(5, 3, after=19.0)
     assert watch.parts() == []
     assert watch.supervisor._waiting[P0].seconds == LONGEST_WAIT
-
-
-def test_a_paused_stream_is_not_stuck(watch):
-    paused = dataclasses.replace(ENGINE, state="paused")
-    for _ in range(100):
-        watch.report(5, 3, engine=paused)
-    assert watch.parts() == []
 
 
 def test_a_partition_that_waits_for_a_stuck_sink_has_the_time_the_sink_has(watch):

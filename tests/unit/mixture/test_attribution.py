@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from mixtures import TYPES, draw, random_mixture
 
-from streamgmm.mixture.attribution import attribute, most_surprising_pair
+from streamgmm.mixture.attribution import attribute
 from streamgmm.mixture.scoring import log_density, responsibilities
 
 
@@ -63,15 +63,3 @@ def test_a_row_that_misses_everything(rng):
     found = attribute(params, np.full((1, 4), np.nan))
     np.testing.assert_allclose(found.expected[0], params.weights @ params.means)
     np.testing.assert_allclose(found.responsibilities[0], params.weights)
-
-
-def test_the_most_surprising_pair(rng):
-    params = random_mixture(rng, "full", 2, 5)
-    x = params.means[0].copy()
-    x[[1, 3]] += 25.0
-    first, second, surprise = most_surprising_pair(params, x)
-    assert (first, second) == (1, 3)
-    without = x.copy()
-    without[[1, 3]] = np.nan
-    expected = log_density(params, without[None]) - log_density(params, x[None])
-    assert surprise == pytest.approx(expected[0], rel=1e-9)

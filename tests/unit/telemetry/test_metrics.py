@@ -250,13 +250,10 @@ def test_ready_is_asked_for_at_the_scrape(scrape):
 
 
 def test_what_is_told_once(scrape):
-    assert scrape.value("config_last_reload_successful") == 1
-    scrape.metrics.set_reload(successful=False)
     scrape.metrics.set_kernel_signatures(14)
     assert scrape.value("block_hook_active") == 0
     scrape.metrics.set_block_hook(active=True)
     assert scrape.value("block_hook_active") == 1
-    assert scrape.value("config_last_reload_successful") == 0
     assert scrape.value("kernel_signatures") == 14
     assert scrape.value("target_rate") == 0.002
     assert scrape.value("build_info", version="1.2.3", python="3.11", numpy="2", numba="0.6") == 1
