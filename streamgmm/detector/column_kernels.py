@@ -15,7 +15,7 @@ from streamgmm.mixture.kernels import ROWS
 from streamgmm.mixture.simd_kernels import WIDTH, add, div, fma, kernel, load, mul, splat, store, sub
 
 _1D, _2D = types.float64[::1], types.float64[:, ::1]
-_INTS = types.intp[::1]
+_INTS, _PLACES = types.intp[::1], types.intp[:, ::1]
 # Rows that are taken through all columns before the next ones, while they are in the cache.
 CACHED_ROWS = 128
 
@@ -176,6 +176,19 @@ def count_values(X, values, counts, found):
         found[j] = seen
 
 
+@kernel(types.intp(_1D, types.intp, types.intp, types.float64))
+def position(codes, low, high, x):
+    """Return where x is in `codes[low:high]`, ascending; -1 where it is not."""
+    end = high
+    while low < high:
+        middle = (low + high) // 2
+        if codes[middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and codes[low] == x else -1
+
+
 @kernel(types.void(ROWS, _INTS, _INTS, _1D, _1D, _1D, _1D, _1D, types.float64, _2D))
 def surprise_of_values(X, columns, starts, codes, surprise, unseen, centres, widths, clip, out):
     """Write the surprise of the value in each counted column (n, n_tables), nats; 0 where it is missing.
@@ -189,15 +202,30 @@ def surprise_of_values(X, columns, starts, codes, surprise, unseen, centres, wid
             if np.isnan(x):
                 out[i, t] = 0.0
                 continue
-            low, high = starts[t], starts[t + 1]
-            while low < high:
-                middle = (low + high) // 2
-                if codes[middle] < x:
-                    low = middle + 1
-                else:
-                    high = middle
-            if low < starts[t + 1] and codes[low] == x:
-                out[i, t] = surprise[low]
+            at = position(codes, starts[t], starts[t + 1], x)
+            if at >= 0:
+                out[i, t] = surprise[at]
             else:
                 away = min(abs(x - centres[t]) / widths[t], clip)
                 out[i, t] = unseen[t] + 0.5 * away * away
+
+
+@kernel(types.void(ROWS, _INTS, _INTS, _1D, _PLACES))
+def positions(X, columns, starts, codes, out):
+    """Write the position (n, n_tables) of each value in the codes of its table; −1 where it is missing or not there."""
+    for i in range(len(X)):
+        for t in range(len(columns)):
+            at = position(codes, starts[t], starts[t + 1], X[i, columns[t]])
+            out[i, t] = at - starts[t] if at >= 0 else -1
+
+
+@kernel(types.void(_PLACES, _INTS, _INTS, types.float64[:, :, ::1], _1D))
+def excess_of_pairs(place, first, second, excess, out):
+    """Write the excess of each row (n,), nats: its pairs' sum over the root of their number; −1 is no position."""
+    for i in range(len(place)):
+        total, pairs = 0.0, 0.0
+        for p in range(len(first)):
+            a, b = place[i, first[p]], place[i, second[p]]
+            if a >= 0 and b >= 0 and excess[p, a, b] > 0.0:
+                total, pairs = total + excess[p, a, b], pairs + 1.0
+        out[i] = total / math.sqrt(pairs) if pairs > 0.0 else 0.0

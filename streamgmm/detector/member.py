@@ -93,7 +93,7 @@ class Member:
         surprise, share = a.surprise, a.share
         if view.counted:
             counted = view.tables.columns
-            surprise[:, counted], share[:, counted] = view.tables.surprise(X), 0.0
+            surprise[:, counted], share[:, counted] = view.tables.explain(X), 0.0
             expected[:, counted], stddev[:, counted] = view.tables.location, view.tables.widths
         return replace(a, surprise=surprise, expected=expected, stddev=stddev, share=share)
 

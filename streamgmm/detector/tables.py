@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from streamgmm.detector.exclusions import Exclusions
+
     Floats = NDArray[np.float64]
 
 MAX_CATEGORIES = 64
@@ -154,6 +156,7 @@ class Tables:
     location: Floats
     widths: Floats
     clip: float
+    exclusions: Exclusions | None = None
 
     @classmethod
     def of(
@@ -163,6 +166,7 @@ class Tables:
         scale: Floats,
         clip: float,
         ever_moved: NDArray[np.bool_] | None = None,
+        exclusions: Exclusions | None = None,
     ) -> Tables:
         """Take the tables of a view and its scaling (d,).
 
@@ -174,7 +178,17 @@ class Tables:
         if ever_moved is not None:
             sizeless = still & (location[columns] == 0.0) & ~ever_moved[columns]
             widths[sizeless] = np.finfo(np.float64).tiny
-        return cls(members, columns, location[columns], widths, clip)
+        return cls(members, columns, location[columns], widths, clip, exclusions)
+
+    def explain(self, X: Floats) -> Floats:
+        """Return how surprising each counted column (n, n_tables) is, nats: its value, and the pairs that it is in."""
+        out = self.surprise(X)
+        if self.exclusions is not None:
+            excess = self.exclusions.by_pair(self._places(X), self.columns)
+            for t, column in enumerate(self.columns):
+                mine = excess[:, (self.exclusions.columns == column).any(axis=0)]
+                out[:, t] += mine.mean(axis=1) if mine.size else 0.0
+        return out
 
     def surprise(self, X: Floats) -> Floats:
         """Return the surprise of each counted column's value (n, n_tables), nats; 0 where it is missing."""
@@ -187,9 +201,18 @@ class Tables:
 
         Switches are thrown together, so that their surprises count the same thing many times over. The sum is
         therefore taken as that of as many standard deviations: divided by the root of their number. Measured, that
-        beats the sum and the greatest alone.
+        beats the sum and the greatest alone. Two values that exclude each other cost
+        what they are rarer together than free columns would have them.
         """
-        return np.asarray(self.surprise(X).sum(axis=1) / -np.sqrt(len(self.members)))
+        cost = self.surprise(X).sum(axis=1) / np.sqrt(len(self.members))
+        if self.exclusions is not None:
+            cost += self.exclusions.excess_of(self._places(X), self.columns)
+        return -np.asarray(cost)
+
+    def _places(self, X: Floats) -> NDArray[np.intp]:
+        out = np.empty((len(X), len(self.members)), dtype=np.intp)
+        kernels.positions(np.ascontiguousarray(X), self.columns, *self._flat[:2], out)
+        return out
 
     @cached_property
     def _flat(self) -> tuple[NDArray[np.generic], ...]:

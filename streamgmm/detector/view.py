@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from streamgmm.detector import column_kernels, tables
-from streamgmm.detector.tables import Table, Tables
+from streamgmm.detector.exclusions import Exclusions
+from streamgmm.detector.tables import MAX_VALUES, Table, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,8 @@ class View:
         One table per column whose values are counted, not fitted: categories, and numbers of few distinct values.
     shift : (d,) float64
         Nats that each column adds to every log-density; NaN for a column that has never been fitted.
+    exclusions
+        Values of two such columns that are rarely or never held together.
     """
 
     location: Floats
@@ -51,6 +54,7 @@ class View:
     clip: float
     counted: tuple[Table, ...]
     shift: Floats
+    exclusions: Exclusions | None = None
 
     @cached_property
     def log_jacobian(self) -> float:
@@ -74,7 +78,7 @@ class View:
     @cached_property
     def tables(self) -> Tables:
         """The tables as kernels read them."""
-        return Tables.of(self.counted, self.location, self.scale, self.clip, ever_moved=self.remembered > 0.0)
+        return Tables.of(self.counted, self.location, self.scale, self.clip, self.remembered > 0.0, self.exclusions)
 
     def apply(self, X: Floats, blank: float = 0.0) -> Floats:
         """Map columns (n, d) to features (n, d); counted columns, which no mixture is to see, are `blank`."""
@@ -120,8 +124,9 @@ class View:
         if count_few:
             counted += tables.of_few_values(X, category_columns, () if previous is None else previous.counted)
         counted = tuple(sorted(counted, key=lambda table: table.column))
-        never = np.full(X.shape[1], np.nan)
-        found = cls(location, scale, remembered, clip, counted, never if previous is None else previous.shift)
+        exclusions = Exclusions.of(X, counted, MAX_VALUES) if count_few else None
+        shift = np.full(X.shape[1], np.nan) if previous is None else previous.shift
+        found = cls(location, scale, remembered, clip, counted, shift, exclusions)
         found = found if previous is None else found.without_silent(X, previous)
         return found.with_first_fits(first=previous is None)
 
@@ -152,6 +157,7 @@ class View:
             self.clip,
             tuple(sorted(counted, key=lambda table: table.column)),
             self.shift,
+            self.exclusions,
         )
 
     def follow(self, encoded: Floats) -> tuple[Floats, Floats, Floats]:
@@ -192,11 +198,12 @@ class View:
         }
         for table in self.counted:
             arrays |= table.to_arrays()
-        return arrays
+        return arrays if self.exclusions is None else arrays | self.exclusions.to_arrays()
 
     def holds(self, d: int) -> bool:
         """Return whether it is a view of d columns: finite numbers of the right shape."""
         arrays = (self.location, self.scale, self.remembered)
+        sizes = {t.column: len(t.codes) for t in self.counted}
         return (
             all(a.shape == (d,) and a.dtype == np.float64 and np.isfinite(a).all() for a in arrays)
             and bool((self.scale > 0.0).all())
@@ -205,6 +212,7 @@ class View:
             and self.shift.dtype == np.float64
             and not np.isinf(self.shift).any()
             and all(0 <= t.column < d and len(t.codes) > 0 and t.codes.dtype == np.float64 for t in self.counted)
+            and (self.exclusions is None or self.exclusions.holds(sizes, MAX_VALUES))
         )
 
     @classmethod
@@ -216,7 +224,7 @@ class View:
         if shift is None:  # saved before there were shifts
             shift = np.zeros(len(arrays["scale"]))
             shift[[table.column for table in counted]] = np.nan
-        return cls(*scaling, float(arrays["clip"]), counted, shift)
+        return cls(*scaling, float(arrays["clip"]), counted, shift, Exclusions.from_arrays(arrays))
 
 
 def _encoded(X: Floats, tables: tuple[Table, ...]) -> Floats:

@@ -1,5 +1,7 @@
 """Cells that cannot be measurements: which ones they are, and that no fit is moved by them."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,12 @@ def wandering(wild, cells):
     return X, spikes, gross
 
 
+@cache
+def spikes_found_without():
+    X, spikes, _ = wandering(0.0, [])
+    return StreamDetector.from_config({"codec": {"fields": list("abc")}}).process(X).is_anomaly[spikes].sum()
+
+
 @pytest.mark.parametrize(
     "cells",
     [
@@ -129,15 +137,12 @@ def wandering(wild, cells):
         [(3300, 0)],
     ],
 )
-@pytest.mark.parametrize("wild", WILD)
+@pytest.mark.parametrize("wild", [65535.0, 1e155, -LARGEST])
 def test_one_reading_blinds_nobody_where_the_past_of_the_rows_is_scored(wild, cells):
-    config = {"codec": {"fields": list("abc")}}
-    X, spikes, gross = wandering(wild, [])
-    clean = StreamDetector.from_config(config).process(X)
     X, spikes, gross = wandering(wild, cells)
-    scored = StreamDetector.from_config(config).process(X)
+    scored = StreamDetector.from_config({"codec": {"fields": list("abc")}}).process(X)
     assert np.isfinite(scored.log_density[1000:]).all()
-    assert scored.is_anomaly[spikes].sum() >= clean.is_anomaly[spikes].sum() > 2
+    assert scored.is_anomaly[spikes].sum() >= spikes_found_without() > 2
     severe = {a.index for a in scored.anomalies if a.severity == "critical"}
     assert severe.issuperset(gross)
     assert severe.issuperset(i for i, _ in cells if i > 1000)
