@@ -1,6 +1,6 @@
-"""Streaming anomaly detection with Gaussian mixtures: a Kafka topic in, explained anomalies out.
+"""Streaming anomaly detection with Gaussian mixtures.
 
-The public face loads lazily (PEP 562), so that `streamgmm --help` does not pay for numba.
+The public classes are imported lazily (PEP 562), so that `streamgmm --help` does not import numba.
 """
 
 from __future__ import annotations

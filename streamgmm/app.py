@@ -140,7 +140,7 @@ class App:
             self._loop.save()
         except UndeliveredError as error:
             # No failure of ours: who asked us to stop is told that we did, and a restart reads those rows again.
-            log.warning("%s; what it did not take is read again", error)
+            log.warning("%s; the next start reads these records again", error)
             self._ended()
 
     def _ended(self) -> None:
@@ -198,7 +198,7 @@ class App:
         detector = restored.state.detector
         log.info("restored model %s", detector.version if detector else "none yet")
         for change in restored.changes:
-            log.warning("the configuration changed since: %s", change)
+            log.warning("the configuration has changed since the snapshot: %s", change)
         if restored.changes:  # what serves is on disk before anything is scored by it
             self._save(restored.state, self._features.state(), restored.covered, restored.pages)
         return restored

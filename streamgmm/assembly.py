@@ -162,7 +162,7 @@ def categories(config: Config) -> tuple[str, ...]:
 def identity(config: Config, columns: Pipeline) -> Identity:
     """Return what a snapshot must have in common with the configuration."""
     if config.codec is None:
-        raise ConfigError("nothing says how bytes become fields", hint='give the section "codec"')
+        raise ConfigError("there is no codec", hint='add the section "codec"')
     return Identity(
         config.codec.names, columns.names, config.codec.type, column_specs(config, columns), categories(config)
     )

@@ -91,7 +91,7 @@ class Identity:
         columns = tuple(saved.get(json.dumps(origin, sort_keys=True)) for origin in now.values())
         if all(j is None for j in columns[: len(self.columns)]):
             raise MismatchError(
-                f"the snapshot was made with other columns ({', '.join(found['columns'])}), and none of them stayed",
+                f"the snapshot was made with other columns ({', '.join(found['columns'])}); none is configured",
                 hint=REMEDY,
             )
         return columns
@@ -225,10 +225,10 @@ def _check(state: State, width: int) -> None:
     members = [*(state.detector.members if state.detector else ()), *(state.shadow.members if state.shadow else ())]
     blind = [member.name for member in members if not member.sees(width)]
     if blind:
-        raise SnapshotError(f"its members {', '.join(blind)} are not of its {width} columns")
+        raise SnapshotError(f"its members {', '.join(blind)}do not match its {width} columns")
     maps = state.comparable
     if maps is not None and not maps.holds(width):
-        raise SnapshotError("its maps for missing cells are not of its columns")
+        raise SnapshotError("its maps for missing cells do not match its columns")
 
 
 def newest(store: SnapshotStore, understand: Callable[[Snapshot], T]) -> T | None:

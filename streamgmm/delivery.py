@@ -185,7 +185,7 @@ class Delivery:
             self._refused_told = not self._source.contact().lost
             if self._refused_told:
                 logger.warning(
-                    "the group has taken no offsets for %g s; a restart reads these rows again", REFUSED_SECONDS
+                    "no offsets could be committed for %g s; a restart reads these rows again", REFUSED_SECONDS
                 )
 
     def assigned(self, floors: Mapping[TopicPartition, int]) -> None:
@@ -221,7 +221,7 @@ class Delivery:
                 self._note_pending()
         except StopError as error:
             # The rows are read again after a restart; a sink says by itself what it closes with.
-            logger.warning("not everything was flushed: %s", error)
+            logger.warning("not all records were flushed: %s", error)
         self._commit()
         for outlet in self._outlets:
             outlet.sink.close(max(0.0, deadline - self._now()))

@@ -164,7 +164,7 @@ def vectors(config: Config) -> Iterator[Finding]:
         yield Finding(False, "records", str(error), away=isinstance(error, RetryableError))
         return
     if not values:
-        yield Finding(True, "records", "none there yet")
+        yield Finding(True, "records", "there are no records yet")
         return
     try:
         codec = wiring.codec(config)

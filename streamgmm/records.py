@@ -1,6 +1,6 @@
-"""The values that travel from source to sink: whole blocks as arrays, never one Python object per record.
+"""The values that are passed from source to sink. Blocks of records are arrays, not one Python object per record.
 
-RecordBatch (bytes) → FeatureBatch (fields) → ScoredBatch (what the engine says) → OutputRecord (bytes again).
+RecordBatch (bytes) → FeatureBatch (fields) → ScoredBatch (scores) → OutputRecord (bytes).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ RejectReason: TypeAlias = Literal["decode", "schema", "dimension", "non_finite",
 REJECT_REASONS: tuple[RejectReason, ...] = ("decode", "schema", "dimension", "non_finite", "oversize")
 UnscoredReason: TypeAlias = Literal["warming_up", "missing", "tombstone"]
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = ("warming_up", "missing", "tombstone")
-# ScoredBatch.status indexes this table.
+# ScoredBatch.status is an index into this table.
 STATUSES: tuple[str, ...] = ("scored", *UNSCORED_REASONS)
-# A notice is a flagged row that is not as rare as the target rate asks: the adaptive level had risen above it.
+# `notice`: the p-value of the flagged row is above the target rate, because the adaptive level had risen above it.
 SEVERITIES = ("notice", "warning", "critical")
 CRITICAL_SCORE = 50.0
-# What a ScoredBatch lists by index.
+# Fields of a ScoredBatch that contain row indices.
 ROW_LISTS = ("withdrawn", "opened", "ended")
 
 
@@ -41,13 +41,12 @@ class TopicPartition(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The next row to take from a partition: `row` rows of the record at `offset` are already done.
+    """The next row to read from a partition. `row` rows of the record at `offset` are already processed.
 
     Attributes
     ----------
     identity
-        What the partition belongs to: the id of the topic, the file. A name alone can be given to another one. Empty
-        where the source does not know it.
+        Identity of the topic (its id) or of the file. A new topic or file can have the same name. Empty if unknown.
     """
 
     offset: int
@@ -56,7 +55,7 @@ class Position(NamedTuple):
 
 
 class Rebalance(NamedTuple):
-    """What the consumer group did to us since the last poll."""
+    """One change of the assignment since the last poll."""
 
     event: Literal["assigned", "revoked", "lost"]
     partitions: tuple[TopicPartition, ...]
@@ -69,9 +68,9 @@ class ByteColumn:
     Attributes
     ----------
     buffer : ndarray of uint8
-        Shared by every value; a value that outlives its batch must be copied (`column[i]` copies).
+        Shared by all values. A value that is kept longer than its batch must be copied (`column[i]` copies).
     start, length : (n,) int64
-        Slice of each value; a length of -1 is null.
+        Slice of each value. A length of -1 means null.
     """
 
     buffer: NDArray[np.uint8]
@@ -89,7 +88,7 @@ class ByteColumn:
         return self.buffer[start : start + length].tobytes()
 
     def take(self, indices: Ints) -> ByteColumn:
-        """Return the values at these indices (m,), of the same buffer."""
+        """Return the values at these indices (m,). They share the buffer."""
         return ByteColumn(self.buffer, self.start[indices], self.length[indices])
 
     @classmethod
@@ -109,25 +108,25 @@ class ByteColumn:
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """What one poll hands over, in stream order; records of a partition keep their order.
+    """The records of one poll, in stream order. Records of a partition keep their order.
 
     Attributes
     ----------
     partitions
-        The partitions that have records here; `partition` indexes it.
+        The partitions with records in this batch. `partition` is an index into it.
     partition : (n,) int64
     offset : (n,) int64
     timestamp : (n,) int64
-        The record's own timestamp, milliseconds since the epoch; -1 where there is none.
+        Record timestamp, milliseconds since the epoch; -1 if there is none.
     value, key
         Byte columns of length n.
     headers
         n sequences of (name, value); empty for a record without headers.
     next_offsets
-        Per partition, what may be committed once everything here is flushed. It can run ahead of the last offset + 1
-        (transaction markers, compacted gaps).
+        Per partition, the offset to commit after all records of the batch are flushed. It can be larger than the last
+        offset + 1 (transaction markers, compacted gaps).
     more
-        Partitions of which more is known to be there: what is later than their last record here may be put off.
+        Partitions that are known to have more records. Rows later than their last record here may have to wait.
     """
 
     partitions: tuple[TopicPartition, ...]
@@ -157,16 +156,16 @@ class RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """One record, or one vector of a record, that cannot be scored; it goes to the dead letters.
+    """One record, or one vector of a record, that cannot be scored. It becomes a dead letter.
 
     Attributes
     ----------
     record
         Index into the RecordBatch.
     row
-        Row number inside the record, or -1 where the whole record is rejected.
+        Row number inside the record, or -1 if the whole record is rejected.
     reason, detail
-        The closed set of reasons, and a sentence that says where.
+        One of REJECT_REASONS, and a sentence with the place.
     """
 
     record: int
@@ -177,24 +176,24 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
-    """Decoded vectors, one row each; a record may hold several.
+    """Decoded vectors, one per row. A record may contain several.
 
     Attributes
     ----------
     X : (n, n_fields) float64, C-contiguous
-        NaN is missing; never infinite.
+        NaN is missing. Values are never infinite.
     record : (n,) int64
-        Row → index into the RecordBatch; never decreasing.
+        Index of each row's record in the RecordBatch; not decreasing.
     row : (n,) int64
         Row number inside its record.
     event_time : (n,) float64
-        Seconds since the epoch; NaN where neither the payload nor the record has a time.
+        Seconds since the epoch; NaN if neither the payload nor the record has a time.
     rejects
         In stream order.
     tombstones : (m,) int64
-        Indices of records with a null value, or whose envelope says that its row was deleted.
+        Indices of records with a null value, or with an envelope of a deleted row.
     complete
-        Whether no cell is known to be missing; False says nothing.
+        True if it is known that no cell is missing. False if it is not known.
     """
 
     X: Floats
@@ -210,7 +209,7 @@ class FeatureBatch:
 
 
 class Version(NamedTuple):
-    """Promotions and, since the last one, refreshes of the serving detector."""
+    """Number of promotions, and number of refreshes since the last promotion."""
 
     promotion: int = 0
     refresh: int = 0
@@ -221,11 +220,11 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """What one feature has to do with an anomaly.
+    """The contribution of one feature to an anomaly.
 
-    `surprise` (nats) is −log p(x_j | the others), mean over members; `expected` and `stddev` are given the others;
-    `share` is the additive split of the nearest component's squared Mahalanobis distance and may be negative; `usual`
-    (nats) is what the surprise of this feature is on average, in the same units.
+    `surprise` (nats) is −log p(x_j | the others), averaged over members. `expected` and `stddev` are conditional on the
+    others too. `share` is the part of the squared Mahalanobis distance from the nearest component; it can be negative.
+    `usual` (nats) is the mean surprise of this feature.
     """
 
     feature: str
@@ -238,13 +237,13 @@ class Contribution:
 
     @property
     def excess(self) -> float:
-        """How much more surprising the feature is than it usually is, nats: free of its unit."""
+        """The surprise minus the usual surprise, nats. It does not depend on the unit of the feature."""
         return self.surprise - self.usual
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why one row is improbable. Contributions come largest surprise first."""
+    """Explanation of one row. Contributions are ordered by surprise, largest first."""
 
     member: str
     component: int
@@ -266,7 +265,7 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class FlaggedRow:
-    """A flagged row as its incident remembers it; `time` in seconds (NaN: unknown), `version` as text."""
+    """A flagged row as stored with its incident. `time` is in seconds (NaN: unknown), `version` is text."""
 
     id: str
     key: bytes | None
@@ -281,22 +280,22 @@ class FlaggedRow:
 
 @dataclass(frozen=True, slots=True)
 class IncidentSummary:
-    """What is known of an incident.
+    """Summary of an incident.
 
     Attributes
     ----------
     first, key
         Id and key of the row that opened it.
     opened, last : float
-        Event times (s) of the first and of the latest flagged row; NaN where unknown.
+        Event times (s) of the first and the latest flagged row; NaN if unknown.
     rows : int
-        Flagged rows.
+        Number of flagged rows.
     worst
         The most improbable row.
     surprise
-        Feature → nats beyond the usual, summed over the rows.
+        Feature → excess surprise (nats), summed over the rows.
     provisional
-        It opened while the calibration held too few scores.
+        Whether it opened while the calibration had too few scores.
     """
 
     id: str
@@ -310,14 +309,14 @@ class IncidentSummary:
     provisional: bool
 
     def leading(self, most: int) -> list[tuple[str, float]]:
-        """Return the features that led, with what they add up to: most surprising first."""
+        """Return the features with the largest excess surprise, and their sums, largest first."""
         found = sorted(self.surprise.items(), key=lambda item: -item[1])
         return [(name, nats) for name, nats in found[:most] if nats > 0.0]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """What the engine says of n consecutive rows. Rows that were not scored hold NaN and False.
+    """The results of n consecutive rows. Rows that were not scored have NaN and False.
 
     Attributes
     ----------
@@ -327,23 +326,22 @@ class ScoredBatch:
         0–100: min(100, −12.5 · log10 p).
     is_anomaly : (n,) bool
     severity : (n,) int64
-        Index into SEVERITIES of flagged rows; −1 where nothing is flagged.
+        Index into SEVERITIES; −1 for rows that are not flagged.
     level : (n,) float64
-        The p-value that the row was judged by: it is flagged when its own is at or below. NaN where a stated
-        log-density decides.
+        Limit of p-values: a row at or below it is flagged. NaN with `detection.log_density_below`.
     threshold : (n,) float64
-        The same as a log-density, nats: the row is flagged when its own is below.
+        Limit of log-densities, nats: a row below it is flagged.
     version : (n, 2) int64
-        promotion, refresh of the detector that scored the row.
+        Promotion and refresh of the detector that scored the row.
     status : (n,) int64
         Index into STATUSES.
     anomalies
-        One per flagged row, in order; empty where explanations are switched off.
+        One per flagged row, in order; empty if explanations are disabled.
     withdrawn
-        Rows whose flag was taken back by a rule (`detection.fields`).
+        Rows whose flag was withdrawn by a rule (`detection.fields`).
     opened, ended
-        Rows that opened an incident, and rows that showed the running one to be over (before anything else is said of
-        them).
+        Rows that opened an incident, and rows that closed the running one. A row closes an incident before it opens
+        another.
     """
 
     log_density: Floats
@@ -365,7 +363,7 @@ class ScoredBatch:
 
     @classmethod
     def concatenate(cls, parts: Sequence[ScoredBatch]) -> ScoredBatch:
-        """Join consecutive parts; the indices of anomalies move along."""
+        """Join consecutive parts. Indices of anomalies are adjusted."""
         starts = np.cumsum([0, *(len(p) for p in parts)])
         moved = list(zip(starts[:-1].tolist(), parts, strict=True))
         anomalies = (replace(a, index=a.index + start) for start, p in moved for a in p.anomalies)
@@ -377,7 +375,7 @@ class ScoredBatch:
 
 @dataclass(frozen=True, slots=True)
 class OutputRecord:
-    """One message for a sink. `topic` overrides the sink's own (dead letters go beside their source topic)."""
+    """One message for a sink. `topic`, if given, replaces the topic of the sink (for dead letters)."""
 
     value: bytes
     key: bytes | None = None
@@ -388,9 +386,9 @@ class OutputRecord:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth a log line, a metric and an audit entry.
+    """An event for the log, the metrics and /status.
 
-    `kind` is one of EVENTS; `labels` holds the metric's labels (closed sets), `fields` whatever a reader wants to know.
+    `kind` is one of EVENTS. `labels` are the labels of the metric (closed sets). `fields` are details for the log.
     """
 
     kind: str
@@ -399,10 +397,10 @@ class Event:
 
 
 DRIFT_DETECTORS = ("martingale",)
-# Why a position has jumped: damage in the log, deleted before it was read, lost by the brokers, another topic or file
-# of the same name, set or deleted by somebody else.
+# Reasons why a position has jumped: a damaged batch, records deleted before they were read, records lost by the
+# brokers, a new topic or file of the same name, offsets set or deleted by an operator.
 MOVES = ("corrupt", "retention", "truncated", "recreated", "group")
-# Why a partition cannot be read: it has no leader, its next batch is damaged, a transaction is open, its topic is gone.
+# Reasons why a partition cannot be read: no leader, a damaged batch, an open transaction, a deleted topic.
 WAITING = ("leader", "damaged", "transaction", "deleted")
 # kind → label names. `refit` outcomes: promoted, refused, failed, stale.
 EVENTS: Mapping[str, tuple[str, ...]] = {
@@ -427,7 +425,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class MemberStatus:
-    """One member of the serving detector, for metrics and /status."""
+    """Status of one member of the serving detector, for metrics and /status."""
 
     name: str
     trained_at: float
@@ -439,7 +437,7 @@ class MemberStatus:
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """The engine in one look: an immutable value that other threads may read."""
+    """Status of the engine. It is immutable, so other threads may read it."""
 
     version: Version
     state: Literal["warming_up", "serving"]
@@ -456,14 +454,14 @@ class EngineStatus:
 
 
 class Contact(NamedTuple):
-    """Whether the far side of a source is there.
+    """State of the connection to the brokers of the source.
 
     Attributes
     ----------
     answered : float
-        When it last answered, seconds since the epoch; NaN where there is nobody to ask.
+        Time of their last answer, seconds since the epoch; NaN for a source without brokers.
     lost
-        Whether it was asked for so long in vain that it counts as silent.
+        Whether they have not answered for so long that they count as silent.
     """
 
     answered: float = float("nan")
@@ -472,11 +470,11 @@ class Contact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one turn of the loop did; handed to observers, which may not touch anything else.
+    """The results of one turn of the loop. Observers are called with it.
 
-    Rows: `scored` + sum(`unscored`) + sum(`rejected`) is all there was. Rows replayed after a restart to catch up with
-    the committed offsets are in `replayed` and nowhere else, for they were counted before. Partitions `ahead` stand
-    still because their next rows are later than those of others.
+    `scored` + sum(`unscored`) + sum(`rejected`) is the number of rows. Rows that a restart learns again are only in
+    `replayed`, because they were counted before. Partitions in `ahead` wait because their next rows are later than
+    those of others.
     """
 
     consumed: Mapping[str, int] = field(default_factory=dict)
@@ -508,12 +506,12 @@ STAGES = ("poll", "decode", "features", "score", "render", "deliver", "commit", 
 
 
 def as_features(X: ArrayLike, n_features: int | None = None) -> Floats:
-    """Make the one kind of X that kernels take: 2-D, float64, native, C-contiguous, NaN allowed, ±Inf not.
+    """Return X as kernels need it: 2-D, float64, native, C-contiguous, without ±Inf. NaN is allowed.
 
     Raises
     ------
     DetectorError
-        Wrong number of dimensions or features, or an infinite value.
+        The number of dimensions or features is wrong, or a value is infinite.
     """
     array = np.ascontiguousarray(X, dtype=np.float64)
     if array.ndim != 2:
@@ -523,5 +521,5 @@ def as_features(X: ArrayLike, n_features: int | None = None) -> Floats:
     if n_features is not None and array.shape[1] != n_features:
         raise DetectorError(f"X has {array.shape[1]} features, but {n_features} are expected")
     if np.isinf(array).any():
-        raise DetectorError("X contains ±Inf", hint="drop these rows, or set them to NaN if missing is what they mean")
+        raise DetectorError("X contains ±Inf", hint="remove these rows, or set missing values to NaN")
     return array

@@ -1,4 +1,4 @@
-"""The library face: the daemon's engine without Kafka, deterministic under a seed."""
+"""`StreamDetector`: the engine of the daemon without Kafka. Results are deterministic for a given seed."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ YEAR_10000 = 253_402_300_800
 
 
 class StreamDetector:
-    """Score rows as they come, learn after; refits run inline.
+    """Scores rows and learns them afterwards. Refits run in the calling thread.
 
     Parameters
     ----------
     settings
-        Of the engine; its `names` are the columns after `features`.
+        Settings of the engine. `names` are the columns after `features`.
     features
-        Derived columns; none unless given.
+        Derived columns. Default: none.
     warm_up
-        Learn, and do not score, exactly this many rows first; `settings.min_records` learnt ones unless given.
+        Number of first rows that are learnt and not scored. Default: until `settings.min_records` rows are learnt.
     explain
         Whether flagged rows are explained (`ScoredBatch.anomalies`).
     on_pass
-        Told the number and the lower bound (nats per row) of every EM pass of a fit.
+        Called after every EM pass of a fit with its number and its lower bound (nats per row).
 
     Examples
     --------
@@ -85,24 +85,24 @@ class StreamDetector:
         seed: int | None = None,
         explain: bool = True,
     ) -> StreamDetector:
-        """Make a detector from a configuration (a mapping or a YAML file); source and sinks may be absent.
+        """Return a detector for a configuration (a mapping or a YAML file). Source and sinks are optional.
 
         Parameters
         ----------
         fields
-            Names of the inputs where the configuration has no `codec.fields`.
+            Names of the input columns, if the configuration has no `codec.fields`.
         seed
-            Instead of `learning.seed`.
+            Seed, instead of `learning.seed`.
 
         Raises
         ------
         ConfigError
-            With every problem of the configuration, or because nothing names the fields.
+            The configuration is invalid (the message lists every problem), or the fields have no names.
         """
         loaded = parse(config, require=()) if isinstance(config, Mapping) else load(Path(config), require=())
         names = fields if loaded.codec is None else loaded.codec.names
         if names is None:
-            raise ConfigError("nothing names the fields", hint="give codec.fields")
+            raise ConfigError("the fields have no names", hint="give codec.fields")
         columns = assembly.pipeline(loaded, names)
         settings = assembly.engine_settings(loaded, columns.names, assembly.categories(loaded), columns.stems)
         if seed is not None:
@@ -112,16 +112,16 @@ class StreamDetector:
     def process(
         self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str | bytes | None] | None = None
     ) -> ScoredBatch:
-        """Score rows and learn from them.
+        """Score rows and then learn them.
 
         Parameters
         ----------
         X : (n, n_fields)
-            NaN is missing. Of a data frame, the fields are taken by their names.
+            Rows; NaN is missing. Columns of a data frame are selected by name.
         t : (n,), optional
-            Event times: seconds since the epoch, or datetimes. Without them every row is learnt, whatever the rate.
+            Event times: seconds since the epoch, or datetimes. Without them every row enters the window.
         keys : n strings or bytes, optional
-            Which entity each row belongs to: keeps the state of derived columns apart. Rows of None share one.
+            Key of each row. Derived columns keep state per key. Rows with None share one state.
 
         Returns
         -------
@@ -140,7 +140,7 @@ class StreamDetector:
         return ScoredBatch.concatenate(parts or [self.engine.step(columns, times, hashes)])
 
     def decision_function(self, X: ArrayLike, t: ArrayLike | None = None, keys: Sequence[str] | None = None) -> Floats:
-        """Return log p(x) − threshold (n,), nats: negative for outliers. Nothing is learnt."""
+        """Return log p(x) − threshold (n,), nats. It is negative for outliers. Nothing is learnt."""
         columns = self._columns(X, t, keys)
         return self.engine.log_density(columns) - self.engine.status().threshold
 
@@ -149,14 +149,14 @@ class StreamDetector:
         return np.where(self.decision_function(X, t, keys) < 0.0, -1, 1)
 
     def _fields(self, X: ArrayLike) -> Floats:
-        """Return rows (n, n_fields): a data frame's columns by name, anything else by position."""
+        """Return rows (n, n_fields): columns of a data frame by name, those of other arrays by position."""
         names = validation.column_names(X)
         if names is not None:
             absent = [name for name in self.features.inputs if name not in names]
             if absent:
                 raise DetectorError(
                     f"X has no column {absent[0]!r}: it has {', '.join(names[:20])}",
-                    hint="rename its columns, or give X.to_numpy() to take them by position",
+                    hint="rename its columns, or pass X.to_numpy() to select them by position",
                 )
             X = X[list(self.features.inputs)]  # type: ignore[index,call-overload]  # a data frame
         return as_features(validation.numbers(X), self.features.n_inputs)
@@ -189,7 +189,7 @@ def _times(t: ArrayLike | None, n: int) -> Floats:
 
 
 def _seconds(t: ArrayLike) -> NDArray[Any]:
-    """Return points in time as seconds since the epoch, in UTC where they have no zone, and numbers as they are."""
+    """Return seconds since the epoch. Datetimes without a time zone are UTC; numbers are returned unchanged."""
     times = np.asarray(t)
     if times.dtype.kind == "M":
         return np.where(np.isnat(times), np.nan, (times - np.datetime64(0, "s")) / np.timedelta64(1, "s"))

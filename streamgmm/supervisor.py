@@ -168,15 +168,15 @@ class Supervisor:
     def verdict(self, now: float) -> list[Stuck]:
         """Return what is past its deadline, worst first. Changes nothing."""
         stuck = [
-            Stuck(part, now - since, f"at work longer than its deadline of {self._deadlines[part]:g} s")
+            Stuck(part, now - since, f"busy for longer than its deadline of {self._deadlines[part]:g} s")
             for (part, _), since in self._busy.copy().items()
             if now - since > self._deadlines.get(part, float("inf")) and not (self._silent and part in OUTSIDE)
         ]
         pulse = self._pulse
         if pulse is not None and now - pulse > self._deadlines["turn"]:
-            stuck.append(Stuck("turn", now - pulse, "the loop has not come round"))
+            stuck.append(Stuck("turn", now - pulse, "the loop has not finished a turn"))
         stuck += [
-            Stuck(f"partition {tp.topic}/{tp.partition}", w.seconds, f"{w.lag} records wait and none is taken")
+            Stuck(f"partition {tp.topic}/{tp.partition}", w.seconds, f"{w.lag} records wait and none is processed")
             for tp, w in self._waiting.items()
             if w.seconds > self._stall_deadline
         ]
@@ -228,5 +228,5 @@ class Supervisor:
 
     def _testify(self, hopeless: list[Stuck]) -> None:
         for s in hopeless:
-            _log.critical("giving up: %s is stuck: %s (%.0f s)", s.part, s.detail, s.seconds)
+            _log.critical("exiting: %s is stuck: %s (%.0f s)", s.part, s.detail, s.seconds)
         self._dump()

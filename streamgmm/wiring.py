@@ -148,7 +148,7 @@ def source(config: Config, now: Callable[[], float] = time.monotonic) -> Source:
         return built
     if isinstance(config.source, FileSource):
         return file_source.build(file_source_settings(config, config.source))
-    raise ConfigError("there is no source to read from", hint='give the section "source"')
+    raise ConfigError("there is no source to read from", hint='add the section "source"')
 
 
 def topics(config: Config) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def codec_settings(config: Config) -> CodecSettings:
     """Return what the codec is told."""
     section = config.codec
     if section is None:
-        raise ConfigError("nothing says how bytes become fields", hint='give the section "codec"')
+        raise ConfigError("there is no codec", hint='add the section "codec"')
     fields = tuple(
         Field(f.name, f.path, f.type) if isinstance(f, FieldSpec) else Field(f, f, "number") for f in section.fields
     )

@@ -71,7 +71,7 @@ class Answers:
         """Hear every answer that this consumer gets; where kafka-python sends in another way, silence is never told."""
         self._listening = internals.hear(consumer, QUESTIONS, self._hear)
         if not self._listening:
-            logger.warning("brokers that do not answer cannot be told: this kafka-python sends in another way")
+            logger.warning("silent brokers cannot be detected: this kafka-python sends requests in another way")
 
     def _hear(self, _: object) -> None:
         """Note an answer. Called on kafka-python's own thread."""

@@ -82,12 +82,12 @@ def security_options(security: Security | None) -> dict[str, Any]:
     if security.protocol.endswith("SSL"):
         options |= _tls_options(security)
     elif security.ca_file or security.cert_file:
-        raise ConfigError(f"security: certificates are of no use with {security.protocol}", hint="use SSL or SASL_SSL")
+        raise ConfigError(f"security: certificates have no effect with {security.protocol}", hint="use SSL or SASL_SSL")
     if security.protocol.startswith("SASL"):
         options |= _sasl_options(security)
     elif security.username or security.password or security.mechanism:
         raise ConfigError(
-            f"security: credentials are of no use with {security.protocol}", hint="use SASL_SSL or SASL_PLAINTEXT"
+            f"security: credentials have no effect with {security.protocol}", hint="use SASL_SSL or SASL_PLAINTEXT"
         )
     return options
 
@@ -125,10 +125,10 @@ def options(connection: Connection, kind: type[Client]) -> dict[str, Any]:
     known = set().union(*(k.DEFAULT_CONFIG for k in (KafkaConsumer, KafkaProducer, KafkaAdminClient)))
     for name in connection.client:
         if name in RESERVED:
-            raise ConfigError(f"client.{name} cannot be set here", hint="it has a key of its own, or is fixed")
+            raise ConfigError(f"client.{name} cannot be set here", hint="it has its own key, or its value is fixed")
         if name not in known:
             near = " or ".join(difflib.get_close_matches(name, known, 1))
-            raise ConfigError(f"client.{name} is no option of kafka-python", hint=near and f"did you mean {near}?")
+            raise ConfigError(f"client.{name} is not an option of kafka-python", hint=near and f"did you mean {near}?")
     own = {name: value for name, value in connection.client.items() if name in kind.DEFAULT_CONFIG}
     defaults: dict[str, Any] = {"bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000), "metrics_enabled": False}
     defaults["selector"] = QuickSelector

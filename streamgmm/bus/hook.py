@@ -243,5 +243,5 @@ def hasten(patches: Sequence[Patch] = PATCHES) -> list[str]:
         else:
             left.append(f"{patch.owner.__name__}.{patch.name}")
     if left:
-        logger.warning("kafka-python's %s is not as expected: receiving stays slower", ", ".join(left))
+        logger.warning("kafka-python's %s is not as expected: receiving is slower", ", ".join(left))
     return left

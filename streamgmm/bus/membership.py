@@ -86,7 +86,7 @@ class Membership(AsyncConsumerRebalanceListener):  # type: ignore[misc] # kafka-
             sent = self._consumer.commit_async(self._stored(due))
             await internals.wait(self._consumer, sent, self._patience * 1000)
         except errors.KafkaError as error:
-            logger.warning("could not commit revoked partitions, they are read again: %s", error)
+            logger.warning("revoked partitions could not be committed; their records are read again: %s", error)
 
     async def on_partitions_lost(self, lost: Iterable[Any]) -> None:
         """Forget partitions that others own already: committing them could take their progress back."""

@@ -63,7 +63,7 @@ class Watch:
     def hold(self, error: DamagedBatchError) -> None:
         """Hold a partition until it is tried again."""
         if error.partition not in self._held:
-            logger.error("%s: a record batch is damaged; the partition stands still: %s", error, DAMAGE_HINT)
+            logger.error("%s: a record batch is damaged; the partition is not read further: %s", error, DAMAGE_HINT)
         self._held[error.partition] = Held(error, self._now())
         self._waiting[error.partition] = "damaged"
 

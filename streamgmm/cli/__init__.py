@@ -1,7 +1,7 @@
-"""The command line: one file per command, thin, found by its name.
+"""The command line. Each command is a module in this package.
 
-A command module has a docstring (its help), `add_arguments(parser)` and `run(args) -> int` (the exit code). It imports
-what it needs inside `run`, so that `--help` and `check` start at once.
+A command module has a docstring (the help text), `add_arguments(parser)` and `run(args) -> int` (the exit code). It
+imports heavy modules inside `run`, so that `--help` and `check` start quickly.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ OK, FAILED, USAGE, TRY_LATER, BAD_CONFIG = 0, 1, 2, 75, 78
 
 
 class Command(Protocol):
-    """What a command module holds."""
+    """The interface of a command module."""
 
     __doc__: str
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        """Declare the command's options."""
+        """Declare the options of the command."""
 
     def run(self, args: argparse.Namespace) -> int:
-        """Do it and return the exit code."""
+        """Run the command and return the exit code."""
 
 
 def commands() -> dict[str, Command]:
-    """Return the command modules by the name a user types."""
+    """Return the command modules by command name."""
     return {
         module.name.replace("_", "-"): cast("Command", importlib.import_module(f"{__name__}.{module.name}"))
         for module in pkgutil.iter_modules(__path__)
@@ -45,7 +45,7 @@ def commands() -> dict[str, Command]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Build the parser of every command."""
+    """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="streamgmm", description="Streaming anomaly detection with Gaussian mixtures.")
     top.add_argument("--version", action="version", version=f"streamgmm {__version__}")
     sub = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -58,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; every error of ours becomes a sentence and an exit code, never a traceback."""
-    # Before numpy is imported: idle BLAS threads spin, and on a busy machine an 8 × 8 solve then takes milliseconds.
+    """Run one command. Errors of streamgmm are printed as one message; the exit code tells their kind."""
+    # This must be set before numpy is imported. Idle BLAS threads spin, which slows small solves on a busy machine.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     args = parser().parse_args(argv)
     try:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTPUTS = ".csv, .jsonl, .npz or .parquet"
 
 
 def natural(text: str) -> int:
-    """Read a number from 0 on."""
+    """Return a whole number of at least 0."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError("must not be negative")
@@ -22,7 +22,7 @@ def natural(text: str) -> int:
 
 
 def positive(text: str) -> int:
-    """Read a number from 1 on."""
+    """Return a whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
@@ -30,47 +30,48 @@ def positive(text: str) -> int:
 
 
 def add_input(parser: argparse.ArgumentParser) -> None:
-    """Declare the file to read."""
+    """Declare the input file."""
     parser.add_argument("--input", type=Path, required=True, metavar="FILE", help=INPUTS)
 
 
 def add_past(parser: argparse.ArgumentParser) -> None:
-    """Declare where history comes from: a file, or the topics of the configuration's source."""
+    """Declare the source of past rows: a file, or the topics of the configured source."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--input", type=Path, metavar="FILE", help=INPUTS)
-    what.add_argument("--from-topic", action="store_true", help="the topics and the codec of the config")
+    what.add_argument("--from-topic", action="store_true", help="read the topics of the config with its codec")
     parser.add_argument(
         "--rows",
         type=positive,
         default=1_000_000,
         metavar="N",
-        help="with --from-topic: the newest N records of each partition, the newest N rows of all (default: 1000000)",
+        help="with --from-topic: read the newest N records of each partition and keep the newest N rows "
+        "(default: 1000000)",
     )
 
 
 def add_config(parser: argparse.ArgumentParser, use: str = "") -> None:
-    """Declare the configuration, which may be absent."""
-    parser.add_argument("-c", "--config", type=Path, help=f"YAML{use}; the defaults serve without it")
+    """Declare the optional configuration."""
+    parser.add_argument("-c", "--config", type=Path, help=f"YAML file{use} (default: all defaults)")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Declare where the model is."""
+    """Declare the folder of the model."""
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder of snapshots")
     add_snapshot(parser)
 
 
 def add_snapshot(parser: argparse.ArgumentParser) -> None:
-    """Declare which snapshot of a folder is meant."""
-    parser.add_argument("--snapshot", metavar="NAME", help="one of them (default: the newest intact one)")
+    """Declare the name of the snapshot."""
+    parser.add_argument("--snapshot", metavar="NAME", help="name of the snapshot (default: the newest intact one)")
 
 
 def add_member(parser: argparse.ArgumentParser) -> None:
-    """Declare which member of a committee is meant."""
-    parser.add_argument("--member", metavar="NAME", help="of a committee (default: the first)")
+    """Declare the member of the committee."""
+    parser.add_argument("--member", metavar="NAME", help="member of the committee (default: the first)")
 
 
 def add_threads(parser: argparse.ArgumentParser, use: str) -> None:
-    """Declare how many threads share the work; what comes out does not depend on it."""
+    """Declare the number of threads. Results do not depend on it."""
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help=f"{use} (default: 1)")
 
 

@@ -1,4 +1,4 @@
-"""Tables that the offline commands read, and write as .npz, .csv with a header, .jsonl or .parquet (with pyarrow)."""
+"""Reading and writing tables: .npz, .csv with a header, .jsonl and (with pyarrow) .parquet."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 
 def read_table(path: Path, asked: CodecSettings | None = None) -> Table:
-    """Read a table, and print which columns were taken and which not; see `offline.tables.read`.
+    """Read a table and print which columns are used and which are not; see `offline.tables.read`.
 
     Raises
     ------
     StopError
-        When the file is not there, has another ending, or does not hold what it should.
+        The file does not exist, has another extension, or has invalid contents.
     """
     table = tables.read(path, asked)
     for note in table.notes:
@@ -39,12 +39,12 @@ def read_table(path: Path, asked: CodecSettings | None = None) -> Table:
 
 
 def write_rows(path: Path, X: Floats, fields: Sequence[str]) -> None:
-    """Write rows (n, d) under the names of their fields (d,), so that `read_table` gives them back.
+    """Write rows (n, d) with the names of their fields (d,). `read_table` reads them back.
 
     Raises
     ------
     StopError
-        Another ending, or a place that cannot be written.
+        The extension is unknown, or the file cannot be written.
     """
     if path.suffix.lower() == ".npz":
         write_columns(path, {"X": X, "fields": np.array(fields)})
@@ -53,12 +53,12 @@ def write_rows(path: Path, X: Floats, fields: Sequence[str]) -> None:
 
 
 def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
-    """Write arrays by name; in .csv and .jsonl they are columns (n,), and NaN is an empty cell or null.
+    """Write named arrays. In .csv and .jsonl they are columns (n,), and NaN is an empty cell or null.
 
     Raises
     ------
     StopError
-        Another ending, or a place that cannot be written.
+        The extension is unknown, or the file cannot be written.
     """
     checked_output(path)
     try:
@@ -68,12 +68,12 @@ def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def checked_output(path: Path) -> Path:
-    """Return a path that can be written as a table by its ending: to be asked before the work, not after it.
+    """Return the path if a table can be written to it. It is called before the work, so that errors come early.
 
     Raises
     ------
     StopError
-        Another ending, or no such folder.
+        The extension is unknown, or the folder does not exist.
     """
     if path.suffix.lower() not in _WRITERS:
         raise StopError(f"{path}: cannot write files ending in {path.suffix!r}", hint=f"use {', '.join(_WRITERS)}")
@@ -96,7 +96,7 @@ def _write_jsonl(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
 
 
 def _values(columns: Mapping[str, NDArray[Any]], missing: str | None) -> Iterator[tuple[Json, ...]]:
-    """Yield rows of plain values; NaN becomes `missing`."""
+    """Yield rows of plain values, with `missing` instead of NaN."""
     for row in zip(*(column.tolist() for column in columns.values()), strict=True):
         yield tuple(missing if isinstance(value, float) and value != value else value for value in row)  # noqa: PLR0124  # the quickest test for NaN
 

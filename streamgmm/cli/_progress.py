@@ -1,4 +1,4 @@
-"""A progress bar on a terminal; elsewhere nothing."""
+"""A progress bar on a terminal. If the stream is not a terminal, nothing is written."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ WIDTH = 24
 
 
 class Progress:
-    """One line that is written over, and gone at the end.
+    """One line that is overwritten and removed at the end.
 
     Parameters
     ----------
     stream
-        Standard error, so that a table on standard output stays a table.
+        Default: standard error. Tables go to standard output.
     """
 
     def __init__(self, stream: TextIO | None = None) -> None:
@@ -26,7 +26,7 @@ class Progress:
         self._length = 0
 
     def show(self, share: float, text: str) -> None:
-        """Show how much is done, 0 to 1, and what is being done."""
+        """Show the share of the work that is done (0 to 1), and a text."""
         if not self._shown:
             return
         full = round(WIDTH * min(max(share, 0.0), 1.0))

@@ -1,4 +1,4 @@
-"""Run the detector over a file exactly as the daemon would: score first, learn after, same steps."""
+"""Run the detector over a file as the daemon does: each row is scored first and learnt afterwards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from streamgmm.records import Event, ScoredBatch
     from streamgmm.stream_detector import StreamDetector
 
-# Rows between two looks at what the engine has to tell: how exactly a report can say when something happened.
+# Rows between two reads of the engine's events. It is the precision of event positions in a report.
 REPORT_BLOCK = 500
 
 
@@ -25,14 +25,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_config(parser)
     add_input(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=f"scores of the rows: {OUTPUTS}")
-    parser.add_argument("--warm-up", type=int, metavar="N", help="learn, and do not score, exactly the first N rows")
-    parser.add_argument("--seed", type=int, help="instead of learning.seed")
-    parser.add_argument("--report", type=Path, metavar="FILE.html", help="also draw scores, calibration and incidents")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=f"file for the scores: {OUTPUTS}")
+    parser.add_argument("--warm-up", type=int, metavar="N", help="learn exactly the first N rows and do not score them")
+    parser.add_argument("--seed", type=int, help="seed, instead of learning.seed")
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE.html", help="write a report with scores, calibration and incidents"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score the file and print what was found."""
+    """Score the file and print a summary."""
     from streamgmm.cli._files import checked_output, read_table, write_columns
     from streamgmm.errors import StopError
     from streamgmm.offline import history
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def processed(detector: StreamDetector, table: Table, block: int) -> tuple[ScoredBatch, list[tuple[int, Event]]]:
-    """Return what is said of every row, and what happened, each with the rows seen by then; blocks change neither."""
+    """Return the scores, and the events with the number of rows seen. The block size does not change the scores."""
     from streamgmm.records import ScoredBatch
 
     parts, events = [], []
@@ -71,12 +73,12 @@ def processed(detector: StreamDetector, table: Table, block: int) -> tuple[Score
 def write_report(
     path: Path, name: str, detector: StreamDetector, table: Table, scored: ScoredBatch, events: list[tuple[int, Event]]
 ) -> None:
-    """Write the page.
+    """Write the report.
 
     Raises
     ------
     StopError
-        A place that cannot be written.
+        The file cannot be written.
     """
     from streamgmm.errors import StopError
     from streamgmm.plots.report import Run, report
@@ -89,7 +91,7 @@ def write_report(
 
 
 def columns(scored: ScoredBatch) -> dict[str, NDArray[Any]]:
-    """Return the output's arrays (n,): unscored rows hold NaN, False, an empty version and their reason."""
+    """Return the output arrays (n,). Unscored rows have NaN, False, an empty version and their reason."""
     import numpy as np
 
     from streamgmm.records import STATUSES

@@ -1,4 +1,4 @@
-"""Validate a configuration: every error at once, with its line, its column and a remedy."""
+"""Check a configuration and print all errors with line, column and remedy."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ OK, FAILED, TRY_LATER = 0, 1, 75
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("-c", "--config", type=Path, help="YAML")
+    what.add_argument("-c", "--config", type=Path, help="YAML file")
     what.add_argument("--schema", action="store_true", help="print the JSON Schema of the configuration")
     parser.add_argument(
         "--online",
         action="store_true",
-        help="also try brokers, topics, rights, files and folders, and show the first decoded vectors",
+        help="also check brokers, topics, rights, files and folders, and print the first decoded vectors",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what would run, or everything that is wrong (exit code 78)."""
+    """Print a summary of the configuration, or all errors (exit code 78)."""
     if args.schema:
         from streamgmm.config.export import json_schema
 
@@ -66,7 +66,7 @@ def _size(n_components: int | ComponentsRange) -> str:
 
 
 def summary(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield what would run, one line for each section that matters."""
+    """Yield name and text of each line of the summary."""
     source, codec, detection = config.source, config.codec, config.detection
     if source is not None:
         yield "source", _place(source)
@@ -76,7 +76,7 @@ def summary(config: Config) -> Iterator[tuple[str, str]]:
             columns = feature.output_names(columns)
         yield "codec", f"{codec.type}, {len(codec.names)} fields, {len(columns)} columns: {_shortened(columns)}"
     for name, member in config.committee.items():
-        shape = getattr(member, "covariance_type", "each column by itself")
+        shape = getattr(member, "covariance_type", "each column separately")
         size = _size(config.model.n_components) if name == "single" else member.n_components
         yield f"model {name}", f"{size} components, {shape}, window {member.window} rows"
     yield "learning", f"first fit after {config.min_records} rows"
@@ -90,7 +90,7 @@ def summary(config: Config) -> Iterator[tuple[str, str]]:
 
 
 def _place(section: object) -> str:
-    """Return where a source reads or a sink writes."""
+    """Return the topics or the file of a source or sink."""
     topics: tuple[str, ...] = getattr(section, "all_topics", None) or (getattr(section, "topic", ""),)
     if not topics[0]:
         return f"file {getattr(section, 'path', '')}"
@@ -103,7 +103,7 @@ def _shortened(names: tuple[str, ...], most: int = 8) -> str:
 
 
 def absent_files(config: Config) -> Iterator[tuple[str, Path]]:
-    """Yield every certificate and secret that is named but not there: another machine may well have it."""
+    """Yield key and path of configured files that do not exist here. This is no error: the daemon's host may differ."""
     sections: dict[str, object] = {"source": config.source, "dead_letters": config.dead_letters}
     sections |= {f"sinks[{i}]": sink for i, sink in enumerate(config.sinks)}
     places: dict[str, object] = {

@@ -1,6 +1,6 @@
-"""Find real faults in a real stream, here and now: embedded broker, replay, daemon, verdict.
+"""Replay a labelled stream through an embedded broker and the daemon, and print which faults were found.
 
-Needs no config and no network, ends by itself in under 90 seconds, and leaves nothing running.
+It needs no config and no network. It ends in less than 90 seconds and stops all processes that it started.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bootstrap-servers",
         metavar="HOST:PORT",
-        help="use this Kafka broker, with topics of unique names that are deleted at the end (default: our own)",
+        help="use this Kafka broker; the topics have unique names and are deleted at the end "
+        "(default: an embedded broker)",
     )
     parser.add_argument(
         "--rows-per-second",
         type=_positive,
         default=ROWS_PER_SECOND,
         metavar="N",
-        help="pace of the replay after the warm-up (default: %(default)g)",
+        help="rate of the replay after the warm-up (default: %(default)g)",
     )
     parser.add_argument(
-        "--keep", type=Path, metavar="DIR", help="leave config, log, state (and topics of your broker) behind"
+        "--keep", type=Path, metavar="DIR", help="keep config, log and state in DIR, and the topics on your broker"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Play it."""
+    """Run the demo."""
     from streamgmm.demo.play import Settings, play
 
     play(Settings(args.bootstrap_servers, args.rows_per_second, args.keep), sys.stdout, sys.stderr)

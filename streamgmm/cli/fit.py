@@ -1,8 +1,8 @@
-"""Fit a detector from a file of history, or from what a topic holds, and write a snapshot that `run` continues from.
+"""Fit a detector to a file or to the records of a topic, and write a snapshot from which `run` continues.
 
-`--from-topic` reads from the beginning of the topics to the end they have now, joins no group and commits nothing.
-The rows are taken as the warm-up of a daemon: the newest of them fill the window, the fit and its calibration are
-those of the engine's first fit. What the daemon must share with it is the codec (its type and fields) and the features.
+`--from-topic` reads the topics from the beginning to their present end. It joins no group and commits nothing.
+The rows serve as the warm-up of a daemon: the newest rows fill the window, and the engine makes its first fit and
+calibration. The daemon must have the same codec (type and fields) and the same features.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         metavar="DIR",
-        help="folder of the snapshot (default: state.dir of the config)",
+        help="folder for the snapshot (default: state.dir of the config)",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fit, save, and say what was made."""
+    """Fit, save the snapshot and print a summary."""
     from streamgmm.cli._progress import Progress
     from streamgmm.offline import history
     from streamgmm.offline.model import new_store
@@ -55,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
     print(f"{store.directory}: snapshot {name}, fitted to {used} of {n} rows")
     if used < n:
         longest = max(member.window for member in config.committee.values())
-        print(f"  the newest {longest} at most (the longest window of a member)")
+        print(f"  a fit uses the newest {longest} rows at most (the longest window of a member)")
     scores, rate = len(state.calibration.recent), config.detection.target_rate
-    print(f"  calibrated by {scores} scores; a target rate of {rate:g} wants {1 / rate:.0f}")
+    print(f"  calibrated by {scores} scores; a target rate of {rate:g} needs at least {1 / rate:.0f}")
     return 0
 
 
 class _Past(NamedTuple):
-    """Rows to fit to."""
+    """The rows to fit."""
 
     fields: tuple[str, ...]
     X: Floats
@@ -88,7 +88,7 @@ def _of_topic(config: Config, most: int, progress: Progress) -> _Past:
 
 
 def _shown(progress: Progress, members: int) -> Callable[[int, float], None]:
-    """Return what shows the passes of each member's two fits: of the first rows, then of all."""
+    """Return a callback that shows the EM passes of each member's two fits: of the first rows, then of all rows."""
     from streamgmm.refit.fitting import COLD_PASSES
 
     fits = 0

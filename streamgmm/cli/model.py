@@ -1,7 +1,7 @@
-"""Look at snapshots, and exchange models as plain arrays with scikit-learn's names.
+"""List, show, compare, verify and revert snapshots; export and import mixtures as plain arrays.
 
-An export holds weights_, means_, covariances_, precisions_cholesky_, covariance_type and fields, in the units of the
-columns; an import reads the same (the last three may be absent).
+An export contains weights_, means_, covariances_, precisions_cholesky_, covariance_type and fields, in the units of the
+columns. An import reads the same arrays; the last three are optional.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 ACTIONS = {
     "list": "list the snapshots of a folder, oldest first",
-    "show": "show what one snapshot holds",
-    "diff": "compare two snapshots: which components moved, came and went, in the units of the columns",
-    "verify": "read every snapshot and say which are damaged",
-    "revert": "make a snapshot with the model of an earlier one; window, calibration and offsets stay the newest",
+    "show": "show the contents of one snapshot",
+    "diff": "compare two snapshots: moved, new and removed components, in the units of the columns",
+    "verify": "read all snapshots and print which are damaged",
+    "revert": "write a snapshot with the model of an earlier one and the newest window, calibration and offsets",
     "export": "write a mixture as .npz, in the units of the columns",
-    "import": "make a snapshot of a mixture from an .npz",
+    "import": "write a snapshot with a mixture from an .npz",
 }
 
 
@@ -37,14 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in ("show", "export"):
         add_snapshot(ones[name])
         add_member(ones[name])
-    for name, meaning in (("before", "the former snapshot"), ("after", "the latter")):
+    for name, meaning in (("before", "the earlier snapshot"), ("after", "the later snapshot")):
         ones["diff"].add_argument(name, metavar=name.upper(), help=meaning)
     add_member(ones["diff"])
-    ones["revert"].add_argument("version", metavar="VERSION", help="a snapshot's name, or a model's version, as listed")
-    ones["export"].add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="where to")
-    ones["import"].add_argument("--arrays", type=Path, required=True, metavar="FILE.npz", help="the mixture")
+    ones["revert"].add_argument(
+        "version", metavar="VERSION", help="name of a snapshot or version of its model, see `list`"
+    )
+    ones["export"].add_argument("--output", type=Path, required=True, metavar="FILE.npz", help="file to write")
+    ones["import"].add_argument("--arrays", type=Path, required=True, metavar="FILE.npz", help="file with the mixture")
     ones["import"].add_argument(
-        "--input", type=Path, metavar="FILE", help="rows it was not fitted to: they calibrate it and fill the window"
+        "--input", type=Path, metavar="FILE", help="rows for calibration and window; the mixture was not fitted to them"
     )
     add_config(ones["import"])
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do one action."""
+    """Run one action."""
     return _RUNS[args.action](args)
 
 
@@ -91,10 +93,10 @@ def _show(args: argparse.Namespace) -> int:
     print(f"model {model.detector.version}, members: {', '.join(m.name for m in model.detector.members)}")
     print(f"window {len(model.window)} rows, calibration {len(model.calibration.recent)} scores")
     print(f"fields {', '.join(model.fields)}")
-    shape = getattr(params, "covariance_type", "each column by itself")
+    shape = getattr(params, "covariance_type", "each column separately")
     print(f"member {member.name}: {params.n_components} components, {shape}")
     if not member.sight.weight:
-        print("it has no say: the order of the rows it was fitted to tells nothing")
+        print("its weight is 0: the order of the rows it was fitted to carries no information")
     width = max(10, *(len(name) for name in columns)) + 2
     cell_width = 32 if isinstance(params, Marginals) else 24
     heads = "".join(f"{f'#{k}':>{cell_width}}" for k in range(params.n_components))
@@ -123,13 +125,13 @@ def _diff(args: argparse.Namespace) -> int:
     before, after = (open_model(args.dir, name) for name in (args.before, args.after))
     if before.columns != after.columns:
         raise StopError(
-            "the two have other columns", hint=f"{', '.join(before.columns)} and {', '.join(after.columns)}"
+            "the snapshots have different columns", hint=f"{', '.join(before.columns)} and {', '.join(after.columns)}"
         )
     member = before.member(args.member).name
     change = compare(before.member(member), after.member(member))
     print(f"snapshot {before.name}, model {before.detector.version} -> {after.name}, model {after.detector.version}")
     if change is None:
-        raise StopError(f"member {member} is no mixture of all columns", hint="name another by --member")
+        raise StopError(f"member {member} is not a mixture of all columns", hint="choose another with --member")
     shapes = [f"{p.n_components} components, {p.covariance_type}" for p in (change.before, change.after)]
     print(f"member {member}: " + (" -> ".join(shapes) if shapes[0] != shapes[1] else shapes[0]))
     width = max(len(name) for name in before.columns) + 2
@@ -138,7 +140,7 @@ def _diff(args: argparse.Namespace) -> int:
         for column, name in enumerate(before.columns):
             means = f"{change.before.means[i, column]:.5g} -> {change.after.means[j, column]:.5g}"
             moved, spread = change.shift[pair, column], change.spread[pair, column]
-            print(f"  {name:<{width}}{means:<28}{moved:+8.2f} standard deviations, which became {spread:.2f} times")
+            print(f"  {name:<{width}}{means:<28}{moved:+8.2f} standard deviations, spread × {spread:.2f}")
     for word, components, params in (("gone", change.gone, change.before), ("new", change.new, change.after)):
         for k in components:
             print(f"\n{word}: #{k}, weight {params.weights[k]:.4f}")

@@ -1,7 +1,7 @@
 """Draw a snapshot: pairs of columns with the components' ellipses at 1 and 2 standard deviations.
 
-With rows (`--input`) they are drawn beneath; with another snapshot (`--before`, `--before-snapshot`) its ellipses are
-drawn dashed. Needs matplotlib: pip install 'streamgmm[plot]'.
+`--input` also draws rows. `--before` and `--before-snapshot` also draw the ellipses of another snapshot, dashed. The
+command needs matplotlib: pip install 'streamgmm[plot]'.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--before", type=Path, metavar="DIR", help="folder of a snapshot to compare with")
     parser.add_argument(
-        "--before-snapshot", metavar="NAME", help="of --before, or of --model without it (default: the newest intact)"
+        "--before-snapshot", metavar="NAME", help="snapshot in --before (default: the newest intact one) or in --model"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw and write."""
+    """Draw the snapshot and write the picture."""
     from streamgmm.cli._files import read_table
     from streamgmm.offline import history
     from streamgmm.offline.mixtures import in_columns, positions, restricted

@@ -1,4 +1,4 @@
-"""The daemon: read, score, explain, learn, until told to stop."""
+"""Run the daemon: read, score, explain and learn until a stop signal."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("-c", "--config", type=Path, required=True, help="YAML")
-    parser.add_argument("--dry-run", action="store_true", help="consume and score, but write and commit nothing")
+    parser.add_argument("-c", "--config", type=Path, required=True, help="YAML file")
+    parser.add_argument("--dry-run", action="store_true", help="read and score, but write and commit nothing")
     parser.add_argument(
         "--until-end", action="store_true", help="stop when every assigned partition has reached the end seen at start"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until a signal, or the end; the exit code tells which signal it was."""
+    """Run until a signal, or until the end of the source. The exit code after a signal is 128 + its number."""
     from streamgmm.stop import Stop
 
     stop = Stop()
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _signals(stop: Stop) -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into a request; the second one cuts the orderly stop short. SIGHUP changes nothing."""
+    """Handle SIGTERM and SIGINT as stop requests. A second one shortens the stop. SIGHUP is only logged."""
 
     def request(number: int, _: FrameType | None) -> None:
         stop.request(number)

@@ -1,6 +1,6 @@
 """Draw synthetic vectors from a snapshot, in the units of the data.
 
-They are drawn of the columns that the mixture knows: where the detector derives columns, those come out.
+The vectors have the columns of the mixture, derived columns included.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_member(parser)
     parser.add_argument("-n", type=positive, required=True, metavar="N", help="number of vectors")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=OUTPUTS)
-    parser.add_argument("--seed", type=natural, default=0, help="the same seed gives the same vectors (default: 0)")
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="seed; the same seed gives the same vectors (default: 0)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw and write."""
+    """Draw vectors and write them."""
     import numpy as np
 
     from streamgmm.cli._files import checked_output, write_rows

@@ -1,8 +1,8 @@
-"""Score a file with a snapshot: as the daemon would at that moment, learning nothing.
+"""Score a file with a snapshot, without learning.
 
-Derived columns start afresh with the first row. The output has one entry per input row, in order:
-log_density, p_value, score, is_anomaly, model_version, and status (scored, or why not). Rows with some missing
-cells are scored by the others, on the scale of complete rows.
+Derived columns start without state at the first row. The output has one entry per input row, in order:
+log_density, p_value, score, is_anomaly, model_version and status (scored, or the reason). Rows with missing cells are
+scored by their other cells, on the scale of complete rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=OUTPUTS)
     add_config(parser, ", for detection.target_rate and learning.seed")
-    add_threads(parser, "share the rows among so many")
+    add_threads(parser, "number of threads")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Score the rows and say how many were flagged."""
+    """Score the rows and print how many were flagged."""
     import sys
 
     from streamgmm.cli._files import checked_output, read_table, write_columns
@@ -48,5 +48,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"{len(scored)} rows: {n_scored} scored, {int(scored.is_anomaly.sum())} flagged; scores in {args.output}")
     calibration = len(model.calibration.recent)
     if calibration * rate < 1.0:
-        print(f"provisional: {calibration} scores to rank among are few for a target rate of {rate:g}", file=sys.stderr)
+        print(
+            f"provisional: the calibration has {calibration} scores; a target rate of {rate:g} needs more",
+            file=sys.stderr,
+        )
     return 0

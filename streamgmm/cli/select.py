@@ -1,6 +1,6 @@
 """Compare numbers of components and covariance types on a file: BIC, AIC and held-out log-density.
 
-The rows are derived, scaled and protected as the detector would; a fifth of them is held out.
+Columns are derived and scaled and fits are regularised as in the detector. One fifth of the rows is held out.
 """
 
 from __future__ import annotations
@@ -24,26 +24,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_input(parser)
     add_config(parser)
     parser.add_argument(
-        "--components", type=_sizes, default=range(1, 13), metavar="1..12", help="numbers to try: 4, 2,4,8 or 1..12"
+        "--components",
+        type=_sizes,
+        default=range(1, 13),
+        metavar="1..12",
+        help="numbers of components to try: 4, 2,4,8 or 1..12 (default: 1..12)",
     )
     parser.add_argument(
-        "--types", type=_types, default=TYPES[:1], metavar="full,diag", help=f"of {', '.join(TYPES)} (default: full)"
+        "--types",
+        type=_types,
+        default=TYPES[:1],
+        metavar="full,diag",
+        help=f"covariance types to try, of {', '.join(TYPES)} (default: full)",
     )
-    parser.add_argument("--criterion", choices=CRITERIA, default="bic", help="what chooses (default: bic)")
+    parser.add_argument("--criterion", choices=CRITERIA, default="bic", help="selection criterion (default: bic)")
     parser.add_argument(
         "--max-rows",
         type=positive,
         default=MAX_ROWS,
         metavar="N",
-        help="sample this many of more rows (default: %(default)s)",
+        help="most rows to use; of more rows a sample is drawn (default: %(default)s)",
     )
-    add_threads(parser, "share the rows of a pass among so many")
-    parser.add_argument("--seed", type=natural, default=0, help="of the starts and the held-out rows (default: 0)")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the curves as well")
+    add_threads(parser, "number of threads")
+    parser.add_argument(
+        "--seed", type=natural, default=0, help="seed of the starts and of the held-out rows (default: 0)"
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="also draw the curves")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; the choice is marked."""
+    """Print the table with the choice marked."""
     import numpy as np
 
     from streamgmm.cli._files import read_table
@@ -85,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def text(selection: Selection, criterion: str) -> str:
-    """Return the table, and what was chosen."""
+    """Return the table and the choice."""
     best = selection.best(criterion)
     lines = [f"  {'type':<10}{'components':>10}{'parameters':>12}{'BIC':>14}{'AIC':>14}{'held-out':>12}  converged"]
     lines += [
@@ -121,7 +131,7 @@ def _sizes(text: str) -> list[int]:
         except ValueError:
             raise argparse.ArgumentTypeError(f"{text!r} is not like 4, 2,4,8 or 1..12") from None
     if not sizes or min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} should name numbers from 1 on, the smaller first")
+        raise argparse.ArgumentTypeError(f"{text!r} should contain numbers of at least 1, and ranges should increase")
     return sizes
 
 
@@ -129,5 +139,5 @@ def _types(text: str) -> tuple[str, ...]:
     kinds = tuple(dict.fromkeys(text.split(",")))
     for kind in kinds:
         if kind not in TYPES:
-            raise argparse.ArgumentTypeError(f"{kind!r} is none of {', '.join(TYPES)}")
+            raise argparse.ArgumentTypeError(f"{kind!r} is not one of {', '.join(TYPES)}")
     return kinds

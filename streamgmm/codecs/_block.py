@@ -32,12 +32,12 @@ def require_fields(settings: CodecSettings) -> None:
 def require_positions(settings: CodecSettings, what: str) -> None:
     """Refuse settings that ask for more than values by position."""
     if settings.timestamp is not None:
-        raise ConfigError(f"{what} carry no timestamp", hint="drop codec.timestamp: the record's own is used")
+        raise ConfigError(f"{what} carry no timestamp", hint="remove codec.timestamp: the record timestamp is used")
     if settings.passthrough:
-        raise ConfigError(f"{what} carry nothing to pass through", hint="drop codec.passthrough")
+        raise ConfigError(f"{what} have no values to pass through", hint="remove codec.passthrough")
     for field in settings.fields:
         if field.path != field.name:
-            raise ConfigError(f"field {field.name!r} has a path, but {what} go by position")
+            raise ConfigError(f"field {field.name!r} has a path, but {what} have positions only")
 
 
 def record_time(batch: RecordBatch) -> Floats:

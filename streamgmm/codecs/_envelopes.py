@@ -70,7 +70,7 @@ def _debezium(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:
     """Open a change event, with or without its schema beside it. A deleted row leaves nothing to score."""
     change = payload["payload"] if isinstance(payload.get("payload"), dict) else payload
     if "after" not in change:
-        raise RefusalError("schema", "no Debezium envelope: there is neither payload.after nor after")
+        raise RefusalError("schema", "not a Debezium envelope: there is neither payload.after nor after")
     if change["after"] is None:
         return ()
     source = change.get("source")
@@ -94,7 +94,7 @@ def _telegraf(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:
     for metric in metrics:
         fields = metric.get("fields") if isinstance(metric, dict) else None
         if not isinstance(fields, dict):
-            refusal = RefusalError("schema", f"no Telegraf metric: fields is {describe(fields)}")
+            refusal = RefusalError("schema", f"not a Telegraf metric: fields is {describe(fields)}")
             contents.append(Content(None, refusal=refusal))
             continue
         around = {key: metric[key] for key in ("name", "tags", "timestamp") if key in metric}
@@ -111,7 +111,7 @@ def _cloudevents(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ..
         data = _within(payload["data_base64"], parse)
     else:
         hint = "in binary mode the value is the data: leave unwrap out"
-        raise RefusalError("schema", f"no CloudEvents envelope: there is no data ({hint})")
+        raise RefusalError("schema", f"not a CloudEvents envelope: there is no data ({hint})")
     return (Content(data, payload.get("time"), "iso"),)
 
 

@@ -166,14 +166,14 @@ class RegistryClient:
             except ssl.SSLCertVerificationError as error:
                 raise ConfigError(
                     f"the schema registry's certificate is not trusted: {error.verify_message}",
-                    hint="name its CA in codec.schema_registry.ca_file",
+                    hint="set codec.schema_registry.ca_file to its CA",
                 ) from None
             except (OSError, http.client.HTTPException) as error:
                 why = f"{type(error).__name__}: {error}"
             self._waited += self._now() - began
             left = self._registry.patience - self._waited
             if left <= 0:
-                raise RetryableError(f"the schema registry at {_host(self._registry)} is away: {why}")
+                raise RetryableError(f"the schema registry at {_host(self._registry)} is unreachable: {why}")
             self._sleep(min(pause, left))
             self._waited += min(pause, left)
             pause = min(2 * pause, LONGEST_PAUSE)
@@ -231,15 +231,15 @@ def _judged(status: int, body: bytes, what: str) -> Answer:
         raise RefusalError("decode", f"{what} is not in the schema registry")
     if status in {http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN}:
         raise ConfigError(
-            f"the schema registry refuses us ({status})", hint="look at codec.schema_registry.username and password"
+            f"the schema registry denies access ({status})", hint="check codec.schema_registry.username and password"
         )
     if status != http.HTTPStatus.OK:
-        raise StopError(f"the schema registry answers {status} when asked for {what}", hint="look at its url and log")
+        raise StopError(f"the schema registry answers {status} to a request for {what}", hint="check its url and log")
     try:
         answer = msgspec.json.decode(body, type=Answer)
     except msgspec.MsgspecError:
         raise StopError(
-            "what answers at codec.schema_registry.url is no schema registry", hint="look at the url"
+            "codec.schema_registry.url is not the address of a schema registry", hint="check the url"
         ) from None
     if answer.schemaType != "AVRO":
         raise RefusalError("decode", f"{what} is of type {answer.schemaType:.20}, not Avro")

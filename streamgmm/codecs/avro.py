@@ -51,7 +51,7 @@ def build(settings: CodecSettings) -> ObjectCodec:
     if settings.schema is not None:
         return ObjectCodec(settings, _parser(settings.schema, framed=settings.framed))
     if settings.schema_registry is None:
-        raise ConfigError("nothing says how Avro records were written", hint="give codec.schema_registry")
+        raise ConfigError("the schema of the Avro records is not given", hint="give codec.schema_registry")
     registry = RegistryClient(settings.schema_registry, _made)
     return ObjectCodec(settings, _framed(registry.schema), registry.block)
 
@@ -85,10 +85,12 @@ def _datum(value: memoryview, schema: Any) -> Json:  # noqa: ANN401 - fastavro's
     try:
         found = fastavro.schemaless_reader(stream, schema, None, handle_unicode_errors="surrogateescape")
     except EOFError:
-        raise RefusalError("decode", f"not of the Avro schema: it ends too soon{_looks_framed(value)}") from None
+        raise RefusalError("decode", f"not as in the Avro schema: it ends too soon{_looks_framed(value)}") from None
     except _UNREADABLE as error:
         guess = _framing.hint(bytes(value[: _framing.HEAD_BYTES]), "avro") or _looks_framed(value)
-        raise RefusalError("decode", f"not of the Avro schema: {type(error).__name__} {error!s:.100}{guess}") from None
+        raise RefusalError(
+            "decode", f"not as in the Avro schema: {type(error).__name__} {error!s:.100}{guess}"
+        ) from None
     if stream.tell() < len(value):
         guess = _looks_framed(value)
         raise RefusalError("decode", f"{len(value) - stream.tell()} bytes are left after the datum{guess}")

@@ -94,7 +94,7 @@ def decode(frame: bytes) -> Request:
     key, version, correlation_id = struct.unpack_from(">hhi", frame)
     name = NAMES.get(key)
     if name is None:
-        raise ValueError(f"request with API key {key} is not spoken here")
+        raise ValueError(f"request with API key {key} is not supported here")
     lowest, highest = VERSIONS[name]
     if not lowest <= version <= highest:
         return Request(name, version, correlation_id, "", None)

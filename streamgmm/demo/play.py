@@ -105,7 +105,7 @@ def _compile(progress: show.Progress, clock: Callable[[], float]) -> None:
 def _empty(keep: Path) -> Path:
     keep.mkdir(parents=True, exist_ok=True)
     if any(keep.iterdir()):
-        raise StopError(f"{keep} is not empty", hint="the daemon would take up an old state there: name a new folder")
+        raise StopError(f"{keep} is not empty", hint="the daemon would continue from its state; give a new folder")
     return keep.resolve()
 
 
@@ -152,7 +152,7 @@ class Watch:
                 before, deadline = now, self.clock() + patience
             elif self.clock() > deadline:
                 tail = self.daemon.tail()
-                raise StopError(f"the daemon has stood still at row {now[0]} for {patience:g} s; its log ends:\n{tail}")
+                raise StopError(f"the daemon has stopped at row {now[0]} for {patience:g} s; its log ends:\n{tail}")
 
 
 def _perform(watch: Watch, stream: LabelledStream) -> float:
@@ -184,4 +184,4 @@ def _closing(stream: LabelledStream, topics: Topics, metrics: Metrics, progress:
     progress.lines(show.verdict(verdict, TARGET_RATE))
     progress.lines(show.running(ledger, metrics, seconds))
     if ledger.lost or ledger.committed != ledger.rows:
-        raise StopError(f"{ledger.lost} rows have no fate; {ledger.committed} of {ledger.rows} are committed")
+        raise StopError(f"{ledger.lost} rows have no result; {ledger.committed} of {ledger.rows} are committed")

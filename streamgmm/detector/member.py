@@ -135,7 +135,7 @@ class Member:
         )
         d = found.mixture.n_features
         if not (found.view.holds(d) and found.sight.holds(d)):
-            raise DetectorError(f"member {found.name}: its view, its mixture and what it sees do not belong together")
+            raise DetectorError(f"member {found.name}: its view, its mixture and its columns do not match")
         return found
 
     def sees(self, width: int) -> bool:

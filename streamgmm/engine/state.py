@@ -253,11 +253,11 @@ def _check(settings: EngineSettings, arrays: Arrays) -> None:
             sizes = arrays[f"{window}.blocks"]
             lengths = {len(arrays[f"{window}.X"]), len(arrays[f"{window}.t"]), int(sizes.sum())}
             if len(lengths) > 1 or (sizes < 0).any():
-                raise SnapshotError(f"the arrays of {window} do not belong together")
+                raise SnapshotError(f"the arrays of {window} do not match")
     rows = {len(arrays[f"step.{name}"]) for name in ("X", "t", "in_window")}
     clocks = arrays["clocks"].shape[1]
     if len(rows) > 1 or arrays["step.X"].shape[1] not in {0, d} or clocks != len(fields(MemberClock)):
-        raise SnapshotError("the arrays of the running step, or of the clocks, do not belong together")
+        raise SnapshotError("the arrays of the running step, or of the clocks, do not match")
 
 
 def _members(told: list[dict[str, Json]] | None) -> tuple[MemberSettings, ...] | None:
@@ -310,5 +310,5 @@ def _nan(value: float | None) -> float:
 def _indices(targets: list[Json], state: State) -> tuple[int, ...]:
     found = tuple(int(i) for i in targets)
     if any(not 0 <= i < len(state.clocks) for i in found):
-        raise SnapshotError(f"it fits the members {found} of {len(state.clocks)}")
+        raise SnapshotError(f"a refit of the members {found}, but there are {len(state.clocks)}")
     return found

@@ -197,7 +197,7 @@ class Pipeline:
         """
         kinds = [{name: (a.dtype, a.shape[1:]) for name, a in arrays.items()} for arrays in (self.state(), state)]
         if kinds[0] != kinds[1]:
-            raise SnapshotError("what derived columns remember is not in the snapshot as it is needed")
+            raise SnapshotError("the snapshot does not contain the state of the derived columns")
         kept = None if self._keys is None else self._keys.restore(_part(state, "keys."))
         for i, feature in enumerate(self.features):
             mine = _part(state, f"{i}.")

@@ -73,7 +73,7 @@ def half_life(spec: Mapping[str, Json], default: float) -> float:
 def did_you_mean(word: str, known: Collection[str]) -> str:
     """Return a suggestion, or the choice where nothing is close."""
     close = get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there is {', '.join(known)}"
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
 
 
 def finite(X: Floats) -> Floats:

@@ -94,7 +94,7 @@ _MOMENTS = {"full": _moments_full, "tied": _moments_tied, "diag": _moments_axes,
 def _e_step_not_finite(params: MixtureParameters, X: Floats, w: Floats) -> tuple[SufficientStats, float]:
     """Take rows with missing features on their own, and merge."""
     if np.isinf(X).any():
-        raise DetectorError("infinity in the rows to learn", hint="replace ±Inf, or NaN where a value is missing")
+        raise DetectorError("the rows to learn contain infinity", hint="replace ±Inf, or NaN where a value is missing")
     incomplete = np.isnan(X).any(axis=1)
     if not incomplete.any():
         raise FitError(

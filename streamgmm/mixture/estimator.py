@@ -1,5 +1,5 @@
 # ruff: noqa: ANN401
-# Callers pass what they have: lists, data frames, scalars.
+# Callers may pass lists, data frames or scalars.
 """`GaussianMixture` with scikit-learn's interface, without scikit-learn."""
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ KMEANS_STEPS = 300
 
 
 class GaussianMixture(Parametrised):
-    """Gaussian mixture fitted by EM: scikit-learn's class, with sample weights, missing values and `partial_fit`.
+    """Gaussian mixture fitted by EM: scikit-learn's interface with sample weights, missing values and `partial_fit`.
 
     Parameters
     ----------
     n_components, covariance_type, tol, reg_covar, max_iter, n_init, init_params, weights_init, means_init, \
     precisions_init, random_state, warm_start, verbose, verbose_interval
-        As in scikit-learn. random_state may also be a numpy Generator.
+        As in scikit-learn. `random_state` may also be a numpy Generator.
     shrinkage, floor, reseed
-        Protection against collapse, off here: see `Protection`. What it did is in `repairs_`.
+        Protection against collapse, see `Protection`. Default: off. `repairs_` lists its actions.
     step_exponent, step_offset
-        `partial_fit` weighs the t-th batch with (t + step_offset)^−step_exponent (0.5 < exponent ≤ 1).
+        The weight of the t-th batch of `partial_fit` is (t + step_offset)^−step_exponent (0.5 < exponent ≤ 1).
     n_jobs
-        Threads that share the rows in EM and in scoring: None one, −1 as many as there are cores. Results are the same
-        to the bit whatever it is.
+        Number of threads for EM and scoring. None: one thread. −1: one per core. Results have the same bits with every
+        number.
 
     Attributes
     ----------
@@ -54,12 +54,12 @@ class GaussianMixture(Parametrised):
     lower_bounds_, n_features_in_, feature_names_in_
         As in scikit-learn.
     repairs_
-        What protection did, a tuple of `Repair`.
+        Actions of the protection, a tuple of `Repair`.
 
     Notes
     -----
-    NaN in X is a missing feature, handled exactly: densities are marginal ones, EM takes expectations over what is
-    missing. K-means is the limit of spherical, equal-weight components whose variance goes to zero.
+    NaN in X is a missing feature. It is handled exactly: densities are marginal densities, and EM takes expectations
+    over the missing features. K-means is the limit of spherical components of equal weight whose variance goes to zero.
     """
 
     _stats: SufficientStats | None
@@ -110,19 +110,19 @@ class GaussianMixture(Parametrised):
         self.n_jobs = n_jobs
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
-        """Fit by EM, n_init times, and keep the best; with warm_start, go on from where the last fit ended.
+        """Fit by EM, n_init times, and keep the best fit. With `warm_start`, continue from the last fit.
 
         Parameters
         ----------
         X
             (n_samples, n_features); NaN is missing.
         sample_weight
-            (n_samples,): a row of weight 2 counts as two rows.
+            (n_samples,). A row of weight 2 counts as two rows.
 
         Raises
         ------
         ValueError
-            Bad parameters or rows, or a component that collapsed (`FitError`, with the remedy).
+            Parameters or rows are invalid, or a component collapsed (`FitError`, with a remedy).
         """
         del y
         self._fit(X, sample_weight)
@@ -135,13 +135,13 @@ class GaussianMixture(Parametrised):
         return np.asarray(weighted_log_density(self.parameters_, rows, n_threads=self._n_threads()).argmax(axis=1))
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> GaussianMixture:
-        """Take one step of stepwise EM on a batch; the first batch is fitted as a whole.
+        """Make one step of stepwise EM with a batch. The first batch is fitted by `fit`.
 
         Notes
         -----
         s ← (1 − ρ_t) s + ρ_t ŝ(batch), ρ_t = (t + t₀)^−κ: Cappé & Moulines (2009), "On-line expectation-maximization
-        algorithm for latent data models"; a batch in the place of a row as in Nguyen, Forbes & McLachlan
-        (2020), "Mini-batch learning of exponential family finite mixture models".
+        algorithm for latent data models". Batches instead of rows: Nguyen, Forbes & McLachlan (2020), "Mini-batch
+        learning of exponential family finite mixture models".
         """
         del y
         if not hasattr(self, "parameters_"):
@@ -186,17 +186,17 @@ class GaussianMixture(Parametrised):
         return density_and_responsibilities(self._current(), self._rows(X), n_threads=self._n_threads())[1]
 
     def bic(self, X: Any, sample_weight: Any = None) -> float:
-        """Return the Bayesian information criterion on X; the lower the better."""
+        """Return the Bayesian information criterion on X. Lower is better."""
         n = self._mass(X, sample_weight)
         return -2.0 * self.score(X, sample_weight=sample_weight) * n + self._n_parameters() * float(np.log(n))
 
     def aic(self, X: Any, sample_weight: Any = None) -> float:
-        """Return Akaike's information criterion on X; the lower the better."""
+        """Return Akaike's information criterion on X. Lower is better."""
         n = self._mass(X, sample_weight)
         return -2.0 * self.score(X, sample_weight=sample_weight) * n + 2.0 * self._n_parameters()
 
     def sample(self, n_samples: int = 1) -> tuple[Floats, NDArray[np.intp]]:
-        """Draw rows (n_samples, n_features) and the components they come from, in the order of components."""
+        """Draw rows (n_samples, n_features). Return them and their components, ordered by component."""
         self._check_fitted()
         if n_samples < 1:
             raise ValueError(f"Invalid value for 'n_samples': {n_samples} . The sampling requires at least one sample.")
@@ -253,7 +253,7 @@ class GaussianMixture(Parametrised):
         return found
 
     def _start(self, X: Floats, weights: Floats | None, rng: np.random.Generator) -> MixtureParameters:
-        """Return where EM starts: what the caller gave, and what init_params finds for the rest."""
+        """Return the start of EM: the initial values of the caller, and values by `init_params` for the others."""
         given = (self.weights_init, self.means_init, self.precisions_init)
         if all(part is not None for part in given):
             return self._initialize(X, None)
@@ -278,7 +278,7 @@ class GaussianMixture(Parametrised):
         return one_hot(kmeans(filled, filled[rows], unit, KMEANS_STEPS), K)
 
     def _initialize(self, X: Floats, resp: Floats | None, weights: Floats | None = None) -> MixtureParameters:
-        """Set the parameters from responsibilities, but for those the caller gave."""
+        """Set the parameters from responsibilities, except those that the caller gave."""
         params: MixtureParameters | None = None
         if resp is not None:
             stats = moments(standardised(X)[0], resp, self.covariance_type, weights)
@@ -302,7 +302,7 @@ class GaussianMixture(Parametrised):
             validation.check_precisions(self.precisions_init, self.covariance_type, self.n_components, n_features)
 
     def _check_going_on(self, n_features: int) -> None:
-        """Check that a fit can go on from where the last one ended: with a mixture of the same shape."""
+        """Check that the fitted mixture has the shape that is now configured."""
         K, d = self.means_.shape
         kind = self.parameters_.covariance_type if hasattr(self, "parameters_") else self.covariance_type
         for name, fitted, wanted in (
@@ -362,12 +362,12 @@ class GaussianMixture(Parametrised):
             self.precisions_ = np.square(U)
 
     def _current(self) -> MixtureParameters:
-        """Return the parameters as a value; attributes that a caller has replaced count."""
+        """Return the parameters as a value. It includes attributes that a caller has replaced."""
         arrays = (self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
         known = getattr(self, "parameters_", None)
         if known is not None:
             own = (known.weights, known.means, known.covariances, known.precisions_cholesky)
-            # Read-only arrays come from a memory-mapped pickle: kernels take writable ones.
+            # Arrays of a memory-mapped pickle are read-only, but kernels are compiled for writable arrays.
             if all(a is b and a.flags.writeable for a, b in zip(arrays, own, strict=True)):
                 return known  # type: ignore[no-any-return]  # set by _publish
         w, means, covariances, U = (np.require(a, np.float64, ["C", "W"]) for a in arrays)

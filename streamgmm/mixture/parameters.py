@@ -286,7 +286,7 @@ def count_parameters(n_components: int, n_features: int, covariance_type: str) -
 
 def _check(weights: Floats, means: Floats, covariances: Floats, covariance_type: str) -> None:
     if covariance_type not in get_args(CovarianceType):
-        raise DetectorError(f"covariance_type {covariance_type!r} is none of full, tied, diag, spherical")
+        raise DetectorError(f"covariance_type {covariance_type!r} is not one of full, tied, diag, spherical")
     if means.ndim != 2 or means.size == 0:
         raise DetectorError(f"means must be (n_components, n_features), got shape {means.shape}")
     K, d = means.shape

@@ -152,7 +152,7 @@ def merge_cheapest(params: MixtureParameters) -> MixtureParameters:
         There is but one component.
     """
     if params.n_components < 2:
-        raise DetectorError("a mixture of one component has nothing to merge")
+        raise DetectorError("a mixture of one component cannot be merged")
     return merge(params, *cheapest_pair(params))
 
 
@@ -225,7 +225,7 @@ def _log_volumes(covariances: Floats, params: MixtureParameters) -> Floats:
 def _check(X: Floats, sizes: Sequence[int], covariance_types: Sequence[str], max_rows: int) -> None:
     unknown = [kind for kind in covariance_types if kind not in get_args(CovarianceType)]
     if unknown:
-        raise DetectorError(f"covariance_type {unknown[0]!r} is none of full, tied, diag, spherical")
+        raise DetectorError(f"covariance_type {unknown[0]!r} is not one of full, tied, diag, spherical")
     if not sizes or not covariance_types or sizes[0] < 1:
         raise DetectorError("there is nothing to try", hint="give numbers of components from 1 on, and a type")
     if X.ndim != 2:

@@ -36,10 +36,10 @@ def load(path: Path) -> Arrays:
     # numpy, zipfile and zlib raise a dozen kinds of error for bytes that are no arrays, a MemoryError among them.
     except Exception as error:
         words = str(error) or type(error).__name__
-        raise StopError(f"{path}: damaged, or no plain arrays: {words:.200}", hint=_REMEDY) from error
+        raise StopError(f"{path}: damaged, or not plain arrays: {words:.200}", hint=_REMEDY) from error
     strange = [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]
     if strange:
-        raise StopError(f"{path}: {strange[0]} is no array", hint=_REMEDY)
+        raise StopError(f"{path}: {strange[0]} is not an array", hint=_REMEDY)
     return arrays
 
 
@@ -97,7 +97,7 @@ def _alike(path: Path, arrays: Arrays) -> Arrays:
     if len(shapes) != 1 or len(next(iter(shapes))) != 1:
         found = ", ".join(f"{name} {array.shape}" for name, array in list(arrays.items())[:10])
         raise StopError(
-            f"{path}: the arrays do not make up a table: {found}", hint="give X (n, d), with t (n,) and y (n,) if any"
+            f"{path}: the arrays do not form a table: {found}", hint="give X (n, d), with t (n,) and y (n,) if any"
         )
     return arrays
 

@@ -108,7 +108,7 @@ def nothing(path: Path, left_out: Mapping[str, str]) -> StopError:
     others = ", ".join(f"{shown(name)}: {reason}" for name, reason in left_out.items())
     return StopError(
         f"{path}: no column is left to read" + (f" ({others})" if others else ""),
-        hint="a table holds rows of numbers under names; codec.fields of a configuration names those to take",
+        hint="give a table with named columns of numbers, or name the columns in codec.fields of a configuration",
     )
 
 

@@ -129,7 +129,7 @@ def fit(
         said = [str(event.fields["message"]) for event in detector.engine.events() if "message" in event.fields]
         raise FitError(
             f"the fit failed: {said[-1] if said else 'no row was left to learn'}",
-            hint="fewer components (model.n_components) or more rows may help",
+            hint="try fewer components (model.n_components) or more rows",
         )
     return Fitted(state, columns.state(), identity(config, columns))
 
@@ -160,7 +160,7 @@ def adopt(
     categories = assembly.categories(config)
     if categories:
         raise StopError(
-            f"the field {categories[0]!r} is a category, and a mixture from elsewhere has numbers only",
+            f"the field {categories[0]!r} is a category, but an imported mixture has numeric columns only",
             hint="leave it out of codec.fields",
         )
     if "committee" not in config.model.model_fields_set:
@@ -174,8 +174,8 @@ def adopt(
     settings = assembly.engine_settings(config, columns.names)
     if len(settings.members) > 1 or settings.members[0].kind != "mixture":
         raise StopError(
-            "the configuration has a committee, and one mixture cannot stand for all of its members",
-            hint="import with a configuration of model: {committee: single}",
+            "the configuration has a committee, but an import contains one mixture",
+            hint="use a configuration with model: {committee: single}",
         )
     detector = Detector((from_columns(params, settings.members[0].name),), Version(1, 0))
     state = State.fresh(settings)
@@ -228,7 +228,7 @@ def select(
     if not fitted:
         raise StopError(
             f"the field {categories[0]!r} is a category, and there is no other column",
-            hint="categories are counted, not fitted: name fields of numbers as well",
+            hint="categories are counted, not fitted: add numeric fields",
         )
     rows = columns.apply(as_features(X, columns.n_inputs), t)[:, fitted]
     rows = rows[~np.isnan(rows).all(axis=1)]
@@ -248,4 +248,4 @@ def select(
 def _enough(X: Floats) -> None:
     known = int((~np.isnan(X).all(axis=1)).sum())
     if known < MIN_ROWS:
-        raise StopError(f"{known} rows that hold anything are too few to fit", hint=f"give at least {MIN_ROWS}")
+        raise StopError(f"{known} rows with values are too few for a fit", hint=f"give at least {MIN_ROWS}")

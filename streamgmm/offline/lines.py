@@ -83,7 +83,7 @@ def read(path: Path, *, is_csv: bool) -> Text:
     if is_csv and not names:
         header(b"", path)
     if not records:
-        raise StopError(f"{path}: there are no rows", hint="give a table that holds some")
+        raise StopError(f"{path}: there are no rows", hint="give a table with rows")
     return Text(path, records, numbers)
 
 
@@ -148,12 +148,11 @@ def _lines(path: Path) -> Iterator[bytes]:
         try:
             yield from file
         except (EOFError, zlib.error) as error:
-            raise StopError(f"{path}: damaged: {error}", hint="pack the file again") from error
+            raise StopError(f"{path}: damaged: {error}", hint="compress the file again") from error
 
 
 _MISFIT_HINT = (
-    "a table holds rows of numbers under names, one cell for each; R writes row names without one, unless row.names = "
-    "FALSE"
+    "each row needs one cell per column name; R writes row names without a column name, unless row.names = FALSE"
 )
 
 
@@ -176,7 +175,7 @@ def _shapes(text: Text) -> dict[tuple[tuple[str, type], ...], tuple[int, int, li
         if not isinstance(payload, dict):
             raise StopError(
                 f"{text.place(index)}: the record is {describe(payload)}, expected an object",
-                hint="give rows of numbers names: an object for each line, or codec.fields for arrays",
+                hint="write one object per line, or name the positions of arrays in codec.fields",
             )
         shape = tuple(payload), tuple(map(_kind, payload.values()))
         counts[shape] += 1
@@ -223,7 +222,7 @@ class _Column:
         """Raise StopError where a few texts stand among numbers."""
         if self._other is None and 0 < self._texts <= STRAY_TEXT * self._numbers:
             raise StopError(
-                f"{text.place(self._first_text)}: the column {columns.shown(name)} holds numbers, and here "
+                f"{text.place(self._first_text)}: the column {columns.shown(name)} is numeric, but here it holds "
                 f"{self._samples[0]!r:.40}",
                 hint="leave the cell empty if it is missing, or name the fields to take in codec.fields",
             )

@@ -107,8 +107,8 @@ class Model:
         detector = select(arrays, "detector.")
         if not detector:
             raise SnapshotError(
-                f"snapshot {snapshot.name} holds no model: it was written before the first fit",
-                hint="let the daemon see learning.min_records rows",
+                f"snapshot {snapshot.name} contains no model: it was written before the first fit",
+                hint="the first fit needs learning.min_records rows",
             )
         with understood(snapshot.name):
             manifest, recent = snapshot.manifest, arrays["calibration.recent"]
@@ -210,7 +210,7 @@ def open_model(directory: Path | str, name: str | None = None) -> Model:
     store = existing(directory)
     snapshot = store.newest() if name is None else store.load(name)
     if snapshot is None:
-        raise SnapshotError(f"every snapshot in {directory} is damaged", hint="streamgmm model verify says how")
+        raise SnapshotError(f"every snapshot in {directory} is damaged", hint="run streamgmm model verify")
     return Model.from_snapshot(snapshot)
 
 
@@ -225,7 +225,8 @@ def existing(directory: Path | str) -> SnapshotStore:
     store = SnapshotStore(directory)
     if not store.names():
         raise SnapshotError(
-            f"there is no snapshot in {Path(directory)}", hint="name a daemon's state.dir, or what streamgmm fit wrote"
+            f"there is no snapshot in {Path(directory)}",
+            hint="give a daemon's state.dir, or a folder that streamgmm fit has written",
         )
     return store
 
@@ -241,6 +242,6 @@ def new_store(directory: Path | str) -> SnapshotStore:
     store = SnapshotStore(directory)
     if store.names():
         raise StopError(
-            f"there are snapshots in {Path(directory)}", hint="name another folder, or move what is there away"
+            f"there are snapshots in {Path(directory)} already", hint="give another folder, or move them away"
         )
     return store

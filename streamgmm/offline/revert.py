@@ -44,7 +44,7 @@ def revert(directory: Path | str, version: str, created: str) -> tuple[str, Vers
     with store.lock():
         newest = store.newest()
         if newest is None:
-            raise SnapshotError(f"every snapshot in {directory} is damaged", hint="streamgmm model verify says how")
+            raise SnapshotError(f"every snapshot in {directory} is damaged", hint="run streamgmm model verify")
         snapshot = _reverted(newest, store.load(_named(store, version)), created)
         return store.save(snapshot), Version(*(int(v) for v in snapshot.arrays[f"{_DETECTOR}version"]))
 
@@ -61,7 +61,7 @@ def _named(store: SnapshotStore, version: str) -> str:
     if version not in intact:
         raise SnapshotError(
             f"no snapshot in {store.directory} is called {version!r} or holds that version of the model",
-            hint="streamgmm model list shows what there is",
+            hint="streamgmm model list shows all of them",
         )
     return intact[version]
 
@@ -72,7 +72,7 @@ def _reverted(newest: Snapshot, parent: Snapshot, created: str) -> Snapshot:
     if now != then:
         raise StopError(
             f"snapshot {parent.name} has the members {', '.join(then)}, and {newest.name} {', '.join(now)}",
-            hint="a committee is reverted to one of the same members",
+            hint="both must have the same members",
         )
     for what in ("fields", "columns", "codec", "features"):
         if newest.manifest[what] != parent.manifest[what]:
@@ -96,6 +96,6 @@ def _reverted(newest: Snapshot, parent: Snapshot, created: str) -> Snapshot:
 def _detector(snapshot: Snapshot) -> Detector:
     arrays = {n.removeprefix(_DETECTOR): a for n, a in snapshot.arrays.items() if n.startswith(_DETECTOR)}
     if not arrays:
-        raise SnapshotError(f"snapshot {snapshot.name} holds no model: it was written before the first fit")
+        raise SnapshotError(f"snapshot {snapshot.name} contains no model: it was written before the first fit")
     with understood(snapshot.name):
         return Detector.from_arrays(arrays)

@@ -210,7 +210,7 @@ def _reduced(z: Floats, settings: MemberSettings) -> _Reduced:
     complete = z[~np.isnan(z).any(axis=1)]
     if not len(complete):
         raise FitError(
-            "no complete row to find principal components by", hint="leave model.pca out", reason="no_complete_row"
+            "there is no complete row for the principal components", hint="remove model.pca", reason="no_complete_row"
         )
     reduction = Reduction.fit(complete, settings.pca_components, settings.pca_share, settings.floor)
     return _Reduced(reduction, reduction.scores(complete), settings.covariance_type)
@@ -373,7 +373,7 @@ def _clearly_positive(gain: Floats) -> bool:
 
 def _check(expired: Expired | None) -> None:
     if expired is not None and expired():
-        raise DeadlineExpiredError("the fit ran out of time", hint=SMALLER)
+        raise DeadlineExpiredError("the fit took too long", hint=SMALLER)
 
 
 _FITS: dict[str, Callable[[Job, Expired, OnPass | None], Candidate]] = {

@@ -110,7 +110,7 @@ class FileSink:
         try:
             if not self.flush(timeout):
                 logger.error(
-                    "sink %s (%s) closes with %d records that the disk did not take: %s",
+                    "sink %s (%s) is closed; %d records could not be written: %s",
                     self.name, self.place, len(self._pending), self.problem,
                 )  # fmt: skip
         finally:

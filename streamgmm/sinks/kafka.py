@@ -148,9 +148,9 @@ class KafkaSink:
             return
         try:
             if not self.flush(timeout):
-                logger.error("sink %s closes with %d unacknowledged records", self.name, self._open())
+                logger.error("sink %s is closed with %d unacknowledged records", self.name, self._open())
         except StreamgmmError as error:
-            logger.error("sink %s closes with %d unacknowledged records: %s", self.name, self._open(), error)  # noqa: TRY400 - a sentence, no trace
+            logger.error("sink %s is closed with %d unacknowledged records: %s", self.name, self._open(), error)  # noqa: TRY400 - a sentence, no trace
         self._producer = None
         client.close_producer(producer, max(0.0, timeout - (self._now() - begun)))
 

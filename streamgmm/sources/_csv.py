@@ -50,7 +50,7 @@ def header(line: bytes, path: Path) -> tuple[str, ...]:
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
         raise StopError(f"{path}:1: the cells are not separated by commas", hint="write it with commas")
     if all(map(_LOOSE_NUMBER.fullmatch, names)) and not all(map(str.isdecimal, names)):
-        raise StopError(f"{path}:1: the first line holds numbers", hint="put a line above it that names the columns")
+        raise StopError(f"{path}:1: the first line holds numbers", hint="add a header line with column names")
     return names
 
 

@@ -286,7 +286,7 @@ class FileSource:
         if replaced:
             raise StopError(
                 f"{self._path} was replaced by another file; {self._line} lines of the old one were read",
-                hint="start again: the new one is read from its beginning",
+                hint="restart: the new file is read from its beginning",
             )
 
     def _ends_midline(self) -> bool:

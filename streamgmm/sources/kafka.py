@@ -110,7 +110,7 @@ class KafkaSource:
                 self.close(0.0)
                 raise RetryableError(
                     f"topic {', '.join(absent)} does not exist, or this user may not describe it",
-                    hint="create it first: the source never does",
+                    hint="create it first: the source does not create topics",
                 )
             self._members = Membership(self._consumer, self._stamps)
             self._consumer.subscribe(list(self._settings.topics), listener=self._members)
@@ -303,7 +303,7 @@ class KafkaSource:
         try:
             ends = positions.look_up(self._consumer, partitions, LOOK_UP_SECONDS)
         except PASSING as error:
-            logger.warning("looking up what is left of %d partitions: %s; trying again", len(partitions), error)
+            logger.warning("the first offsets of %d partitions are unknown: %s; trying again", len(partitions), error)
             return
         at = positions.positions(self._consumer, partitions)
         for tp, offset in at.items():
@@ -407,7 +407,7 @@ class KafkaSource:
             replays = start.offset != start.muted_until
             internals.seek(self._consumer, kafkas([tp])[0], start.offset, NO_EPOCH if replays else epoch)
         if self._resume.durable and not self._group().store(due, LOOK_UP_SECONDS):
-            logger.info("where %d partitions start could not be stored yet; trying again", len(due))
+            logger.info("the start offsets of %d partitions could not be stored; trying again", len(due))
             return {}
         return begun
 
@@ -496,7 +496,7 @@ def _fits() -> bool:
     """Return whether the hook fits the installed kafka-python; the faster receive path goes with it."""
     reason = misfit()
     if reason:
-        logger.warning("records are read one by one, at a fraction of the speed: %s", reason)
+        logger.warning("records are decoded one by one, which is much slower: %s", reason)
         return False
     hook.hasten()
     return True

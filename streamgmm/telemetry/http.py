@@ -159,7 +159,7 @@ class Server:
         except OSError as error:
             raise StopError(
                 f"cannot listen on {host}:{port}: {error.strerror or error}",
-                hint="choose another http.listen, or find out who has that port",
+                hint="choose another http.listen, or stop the process that uses this port",
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="http", daemon=True

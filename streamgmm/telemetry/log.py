@@ -23,12 +23,12 @@ REPEAT_SECONDS = 60.0
 KINDS = 256  # kinds of line that are remembered
 # event kind → the sentence that is logged; any other is logged by its name
 SENTENCES = {
-    "sink_error": "a sink does not take its records; they are kept, and the source is paused",
-    "sink_recovered": "a sink takes its records again",
-    "output_cut": "records were too large for where they go; what fits was sent, and the original stays in the source",
+    "sink_error": "a sink does not accept records; they are kept, and the source is paused",
+    "sink_recovered": "a sink accepts records again",
+    "output_cut": "records were too large for their topic and were truncated or left out; the source has the originals",
     "thinned": (
-        "by their event times rows come so fast that fewer than one in a thousand is learnt; if they do not come so"
-        " fast, check the event time and its unit, or shorten learning.window.span"
+        "by event time, rows arrive so fast that fewer than one in a thousand is learnt; if that rate is wrong,"
+        " check the event time and its unit, or shorten learning.window.span"
     ),
 }
 
@@ -162,7 +162,7 @@ class JsonFormatter(logging.Formatter):
 def log_contact(before: Contact, after: Contact) -> None:
     """Write a line when the far side of the source falls silent, and one when it answers again."""
     if after.lost and not before.lost:
-        _log.error("%s; it is asked again and again, and nothing is lost", silence(after))
+        _log.error("%s; requests are repeated, and no record is lost", silence(after))
     elif before.lost and not after.lost:
         _log.info("Kafka answers again; it was silent for %.0f s", after.answered - before.answered)
 

@@ -160,7 +160,7 @@ def test_commits_that_are_refused_for_long_are_told_once_and_so_is_their_end(cap
     group.accepts = True
     d.commit()
     first, second = (record.getMessage() for record in caplog.records)
-    assert "no offsets for 60 s" in first
+    assert "no offsets could be committed for 60 s" in first
     assert second == "offsets are committed again"
 
 

@@ -199,7 +199,7 @@ def test_the_last_resort_comes_after_the_grace(watch, caplog):
         watch.now += 1.0
         watch.supervisor.check()
     assert watch.ended == ["stacks", "exit"]
-    assert "giving up: deliver is stuck" in caplog.text
+    assert "exiting: deliver is stuck" in caplog.text
 
 
 def test_a_part_that_recovers_in_the_grace_is_forgiven(watch):

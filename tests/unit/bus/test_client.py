@@ -49,8 +49,8 @@ def test_security_becomes_kafka_pythons_names():
         ({"protocol": "TLS"}, "'TLS' is not one of PLAINTEXT"),
         ({**SASL, "mechanism": "GSSAPI"}, "'GSSAPI' is not one of PLAIN"),
         ({**SASL, "password": None}, "needs username and password"),
-        ({"protocol": "SSL", "username": "svc"}, "credentials are of no use with SSL"),
-        ({"protocol": "PLAINTEXT", "ca_file": "ca.pem"}, "certificates are of no use with PLAINTEXT"),
+        ({"protocol": "SSL", "username": "svc"}, "credentials have no effect with SSL"),
+        ({"protocol": "PLAINTEXT", "ca_file": "ca.pem"}, "certificates have no effect with PLAINTEXT"),
     ],
 )
 def test_security_that_would_be_ignored_is_refused(wrong, named):
@@ -79,7 +79,7 @@ def test_every_kind_of_client_gets_the_options_it_knows():
     ("name", "said"),
     [
         ("sesion_timeout_ms", "did you mean session_timeout_ms"),
-        ("zzz", "client.zzz is no option"),
+        ("zzz", "client.zzz is not an option"),
         ("enable_auto_commit", "cannot be set here"),
         ("sasl_plain_password", "cannot be set here"),
     ],

@@ -113,7 +113,7 @@ def test_records_that_would_be_rejected_are_told(tmp_path):
 
 
 def test_an_empty_source_is_fine(tmp_path):
-    assert list(findings(parse(file_config(tmp_path, []))))[-1] == Finding(True, "records", "none there yet")
+    assert list(findings(parse(file_config(tmp_path, []))))[-1] == Finding(True, "records", "there are no records yet")
 
 
 def test_folders_and_files_that_are_missing_fail_with_1(tmp_path, capsys):
@@ -255,7 +255,7 @@ def test_a_registry_that_is_away_is_told(monkeypatch):
     avro = {"type": "avro", "fields": ["a"], "schema_registry": {"url": "http://127.0.0.1:1", "patience": 0.001}}
     found = list(findings(parse(kafka_config() | {"codec": avro})))[-1]
     assert (found.ok, found.what, found.away) == (False, "codec", True)
-    assert "the schema registry at 127.0.0.1:1 is away" in found.detail
+    assert "the schema registry at 127.0.0.1:1 is unreachable" in found.detail
 
 
 def test_files_of_the_codec_that_are_not_here_are_told(tmp_path):

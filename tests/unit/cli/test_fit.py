@@ -55,8 +55,10 @@ def test_the_config_is_followed(tables, tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(json.dumps(config))
     assert cli.main(["fit", "--input", str(tables / "history.csv"), "-c", str(tmp_path / "config.yaml")]) == 0
     out = capsys.readouterr().out
-    assert "fitted to 1500 of 2000 rows\n  the newest 1500 at most (the longest window of a member)" in out
-    assert "calibrated by 450 scores; a target rate of 0.001 wants 1000" in out
+    assert (
+        "fitted to 1500 of 2000 rows\n  a fit uses the newest 1500 rows at most (the longest window of a member)" in out
+    )
+    assert "calibrated by 450 scores; a target rate of 0.001 needs at least 1000" in out
     model = open_model(tmp_path / "state")
     assert model.columns == ("flow", "temperature", "flow.lag")
     assert (model.member().mixture.covariance_type, model.member().mixture.n_components) == ("diag", 2)
@@ -99,7 +101,7 @@ def test_few_rows_suffice_and_no_rows_do_not(tmp_path, capsys):
     X[3:] = np.nan
     np.savez(tmp_path / "rows.npz", X=X)
     assert cli.main(["fit", "--input", str(tmp_path / "rows.npz"), "--output", str(tmp_path / "b")]) == 1
-    assert "3 rows that hold anything are too few" in capsys.readouterr().err
+    assert "3 rows with values are too few" in capsys.readouterr().err
 
 
 def test_the_bar_shows_both_fits(tables, tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ def test_a_snapshot_is_shown_in_the_units_of_the_data(fitted, capsys):
 def test_marginals_are_shown_column_by_column(fitted, capsys):
     assert model("show", fitted, "--member", "marginals") == 0
     out = capsys.readouterr().out
-    assert "member marginals: 3 components, each column by itself" in out
+    assert "member marginals: 3 components, each column separately" in out
     pressure = next(line for line in out.splitlines() if line.strip().startswith("pressure"))
     cells = np.array([float(word) for word in pressure.replace("±", " ").replace("×", " ").split()[1:]]).reshape(3, 3)
     assert cells[:, 0].sum() == pytest.approx(1.0, abs=0.02)
@@ -97,7 +97,7 @@ def test_damage_is_found(copied, capsys):
 @pytest.mark.parametrize("action", ["list", "show", "verify"])
 def test_a_folder_without_snapshots_is_told(action, tmp_path, capsys):
     assert model(action, tmp_path) == 1
-    assert f"there is no snapshot in {tmp_path} (name a daemon's state.dir" in capsys.readouterr().err
+    assert f"there is no snapshot in {tmp_path} (give a daemon's state.dir" in capsys.readouterr().err
 
 
 def test_a_snapshot_from_before_the_first_fit_is_told(fitted, tmp_path, capsys):
@@ -200,7 +200,7 @@ MIXTURE = {"weights_": np.array([0.5, 0.5]), "means_": np.zeros((2, 2)), "covari
         ({"means_": np.array([[1e200] * 2, [0.0] * 2])}, "too far apart"),
         ({"fields": np.array("ab")}, "names 1 fields for 2 features"),
         ({"fields": np.array(["a", "a"])}, "names the field 'a' twice"),
-        ({"covariance_type": np.array("round")}, "none of full"),
+        ({"covariance_type": np.array("round")}, "not one of full"),
         ({"fields": np.array(["a"])}, "names 1 fields for 2 features"),
         ({"weights_": np.array([object()])}, "give an .npz of plain arrays"),
         ({"means_": None}, "holds no means_"),

@@ -44,7 +44,7 @@ def test_scores_are_those_of_the_daemon_at_that_moment(tables, scored, fitted, c
     assert {path: path.read_bytes() for path in fitted.iterdir()} == before
     out, err = capsys.readouterr()
     assert f"300 rows: 300 scored, {ours['is_anomaly'].sum()} flagged" in out
-    assert "provisional: 600 scores to rank among are few" in err
+    assert "provisional: the calibration has 600 scores; a target rate of" in err
 
 
 def test_every_ending_says_the_same(scored):

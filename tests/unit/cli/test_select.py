@@ -81,16 +81,16 @@ def test_an_unknown_type_is_wrong_usage(tables, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main(["select", "--input", str(tables / "history.csv"), "--types", "full,round"])
     assert caught.value.code == 2
-    assert "'round' is none of full, tied" in capsys.readouterr().err
+    assert "'round' is not one of full, tied" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("few.csv", "a,b\n1,2\n3,4\n", "2 rows that hold anything are too few"),
+        ("few.csv", "a,b\n1,2\n3,4\n", "2 rows with values are too few"),
         ("none.csv", "", "there is no header"),
-        ("ragged.csv", "a,b\n1\n", "rows of numbers"),
-        ("text.jsonl", "[1, 2]\n", "rows of numbers"),
+        ("ragged.csv", "a,b\n1\n", "one cell per column name"),
+        ("text.jsonl", "[1, 2]\n", "one object per line"),
         ("rows.xml", "", "cannot read files ending in '.xml'"),
         ("broken.npz", "PK", "broken.npz"),
     ],

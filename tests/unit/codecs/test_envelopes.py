@@ -109,7 +109,7 @@ def test_cloud_events_carry_data_plain_or_as_bytes(codec, how):
         ("debezium", {"after": 5}, "schema", "the payload is a number (5)"),
         ("telegraf", ROW, "schema", "fields is null"),
         ("telegraf", {"metrics": []}, "schema", "without metrics"),
-        ("telegraf", {"metrics": [METRIC, 3]}, "schema", "row 1: no Telegraf metric"),
+        ("telegraf", {"metrics": [METRIC, 3]}, "schema", "row 1: not a Telegraf metric"),
         ("cloudevents", ROW, "schema", "leave unwrap out"),
         ("cloudevents", {"data_base64": "***"}, "decode", "not base64"),
         ("cloudevents", {"data_base64": "YQ=="}, "decode", "not JSON"),
@@ -177,6 +177,6 @@ def test_a_metric_that_is_none_leaves_its_siblings_alone():
     _, found = decoded([{"metrics": [METRIC, 3, {"name": "x"}]}], "telegraf")
     assert found.X.tolist() == [[1.0, 2.5]]
     assert [(r.row, r.detail) for r in found.rejects] == [
-        (1, "row 1: no Telegraf metric: fields is null"),
-        (2, "row 2: no Telegraf metric: fields is null"),
+        (1, "row 1: not a Telegraf metric: fields is null"),
+        (2, "row 2: not a Telegraf metric: fields is null"),
     ]

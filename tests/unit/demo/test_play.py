@@ -116,13 +116,13 @@ def test_an_incident_is_announced_once(watch, topics, out):
 
 def test_a_daemon_that_stands_still_is_an_error_with_its_log(watch, daemon, small):
     daemon.lag = 3
-    with pytest.raises(StopError, match=r"stood still at row 1 .*\nthe last words"):
+    with pytest.raises(StopError, match=r"stopped at row 1 .*\nthe last words"):
         play._perform(watch, small)
 
 
 def test_offsets_that_are_never_committed_are_an_error(watch, topics, small):
     topics.commits = False
-    with pytest.raises(StopError, match="stood still at row 20"):
+    with pytest.raises(StopError, match="stopped at row 20"):
         play._perform(watch, small)
 
 
@@ -142,7 +142,7 @@ def test_the_closing_reads_the_topics(watch, topics, small, out):
 
 def test_a_lost_row_is_an_error(watch, topics, small):
     play._perform(watch, small)
-    with pytest.raises(StopError, match="1 rows have no fate"):
+    with pytest.raises(StopError, match="1 rows have no result"):
         play._closing(small, topics, Metrics("streamgmm_rows_scored_total 19"), watch.progress, 1.0)
 
 

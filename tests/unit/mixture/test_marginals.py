@@ -137,7 +137,7 @@ def test_shares_sum_to_the_distance(rng):
         ({"weights": np.full((2, 2), 0.6)}, "sum to one"),
         ({"variances": np.zeros((2, 2))}, "variances positive"),
         ({"means": np.full((2, 2), np.nan)}, "not finite"),
-        ({"means": np.zeros((2, 3))}, "do not belong together"),
+        ({"means": np.zeros((2, 3))}, "do not match"),
     ],
 )
 def test_arrays_that_are_no_mixtures_are_refused(change, said):

@@ -172,7 +172,7 @@ def test_a_component_without_weight_costs_nothing(rng):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (([3], ["round"]), "none of full, tied"),
+        (([3], ["round"]), "not one of full, tied"),
         (([], ["full"]), "nothing to try"),
         (([0, 1], ["full"]), "nothing to try"),
         (([1], []), "nothing to try"),
@@ -204,5 +204,5 @@ def test_when_all_collapse_that_is_the_error(rng):
 
 
 def test_one_component_cannot_be_merged(rng):
-    with pytest.raises(DetectorError, match="nothing to merge"):
+    with pytest.raises(DetectorError, match="cannot be merged"):
         merge_cheapest(mixture(rng, "full", K=1))

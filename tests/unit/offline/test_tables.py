@@ -105,7 +105,7 @@ def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path):
         ("a;b\n1;2\n", ":1: the cells are not separated by commas"),
         ("", ":1: there is no header"),
         ('a,b\n1,2\n3,"4\n', ":3: not a line of CSV"),
-        ("a,b\n" + "1,2\n" * 40 + "1,ERR\n", ":42: the column b holds numbers, and here 'ERR'"),
+        ("a,b\n" + "1,2\n" * 40 + "1,ERR\n", ":42: the column b is numeric, but here it holds 'ERR'"),
         ("a,b\n1,2\n1,1e999\n", ":3: the column 'b' holds Inf"),
         ("a\n1\n" + "1" * 200_000 + "\n", ":3: not a line of CSV"),
         ("host,zone\nx,y\n", "no column is left to read (host: text, zone: text)"),
@@ -153,7 +153,7 @@ def test_json_is_read_by_path_by_position_and_inside_envelopes(tmp_path):
 
 def test_texts_among_numbers_are_no_error_where_they_are_a_category_or_not_asked_for(tmp_path):
     path = csv(tmp_path, lines("code,a", [(100 + i % 3 if i else "A1", a) for i, a in enumerate([*A, *B])]))
-    with pytest.raises(StopError, match=r":2: the column code holds numbers, and here 'A1'"):
+    with pytest.raises(StopError, match=r":2: the column code is numeric, but here it holds 'A1'"):
         tables.read(path)
     assert tables.read(path, asked("a")).fields == ("a",)
     table = tables.read(path, asked("a", Field("code", "code", "category")))
@@ -293,12 +293,12 @@ def test_damaged_arrays_are_named(tmp_path, raw):
     [
         ({"X": np.ones((3, 2)), "fields": np.array("a")}, "1 fields for 2 columns"),
         ({"X": np.ones((3, 2)), "fields": ["a", "a"]}, "'a' is named twice"),
-        ({"X": np.ones((3, 2)), "t": np.ones(2)}, "do not make up a table"),
+        ({"X": np.ones((3, 2)), "t": np.ones(2)}, "do not form a table"),
         ({"X": np.ones((3, 2, 1))}, "X is 3-D"),
         ({"X": np.array([["a", "b"]])}, "no column is left to read"),
         ({"X": np.array([[1.0, np.inf]])}, "row 1: the column 'x1' holds Inf"),
-        ({"a": np.ones(3), "b": np.ones(4)}, "do not make up a table"),
-        ({}, "do not make up a table"),
+        ({"a": np.ones(3), "b": np.ones(4)}, "do not form a table"),
+        ({}, "do not form a table"),
     ],
 )
 def test_arrays_that_are_no_table_are_refused(tmp_path, arrays, said):

@@ -184,7 +184,7 @@ def test_what_the_disk_did_not_take_is_said_at_the_close(path, monkeypatch, capl
 
     monkeypatch.setattr(file.os, "fsync", full)
     sink.close(1)
-    assert "closes with 1 records that the disk did not take: No space left on device" in caplog.text
+    assert "is closed; 1 records could not be written: No space left on device" in caplog.text
 
 
 def test_short_writes_are_continued(path, monkeypatch):

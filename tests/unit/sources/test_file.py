@@ -133,7 +133,7 @@ def test_a_file_that_was_replaced_is_read_to_its_end_before_that_stops(lines):
     assert source.lag() == {TopicPartition("in.jsonl", 0): 0}
     with pytest.raises(StopError, match="replaced") as caught:
         source.poll(0)
-    assert "start again" in caught.value.hint
+    assert "restart: the new file" in caught.value.hint
     source.close(1)
 
 

@@ -80,7 +80,7 @@ def test_brokers_that_do_not_answer_are_told_once_and_keep_it_from_being_ready_b
         telemetry.observe(Report(assigned=(P0,), contact=Contact(65.0)))
     assert board.health().ready
     assert [record.getMessage() for record in caplog.records] == [
-        "Kafka has not answered since 1970-01-01T00:00:05Z; it is asked again and again, and nothing is lost",
+        "Kafka has not answered since 1970-01-01T00:00:05Z; requests are repeated, and no record is lost",
         "Kafka answers again; it was silent for 60 s",
     ]
 

@@ -172,7 +172,7 @@ def test_a_file_source_is_all_files(built, tmp_path):
 def test_what_is_missing_is_a_sentence():
     empty = parse({}, require=())
     for build in (wiring.source, wiring.codec):
-        with pytest.raises(ConfigError, match="give the section"):
+        with pytest.raises(ConfigError, match="add the section"):
             build(empty)
 
 
