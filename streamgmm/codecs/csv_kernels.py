@@ -99,7 +99,7 @@ def _read_category(p, end, delimiter, words, memo):
     return remembered_code(begin, p - begin, words, memo), after
 
 
-@kernel(f"void({BYTES}, {INTS}, {INTS}, Array(bool, 1, 'C', readonly=True), int64, float64[:, ::1], boolean[::1])")
+@kernel(f"void({BYTES}, {INTS}, {INTS}, Array(boolean, 1, 'C', readonly=True), int64, float64[:, ::1], boolean[::1])")
 def decode_csv(buffer, start, length, is_category, delimiter, X, read):
     """Read records into the rows of X.
 
