@@ -26,6 +26,8 @@ LISTENING = re.compile(r"http listening on http://([0-9.]+):([0-9]+)")
 LOOK_SECONDS = 0.05
 # How long a test waits for what must come in the end. A busy machine needs most of it, an idle one a second.
 PATIENCE = 300.0
+# The same where every kernel has to be compiled first: two minutes of processor time.
+COMPILING = 1800.0
 LOG_LINES = 40
 
 
@@ -38,14 +40,20 @@ class DaemonProcess:
         Gets the configuration file and one log per start.
     config
         `http.listen` takes a free port and `state.dir` lies in the folder, unless given.
+    kernel_cache
+        A folder in which the process finds compiled kernels and puts them; those of the tests otherwise.
     """
 
-    def __init__(self, folder: Path, config: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, config: Mapping[str, Any], kernel_cache: Path | None = None) -> None:
         self.folder = folder
         self.config = {"http": {"listen": "127.0.0.1:0"}, "state": {}, **config}
         self.config["state"] = {"dir": str(folder / "state"), **self.config["state"]}
         self.starts = 0
-        load_kernels()  # on a machine that has never seen them: no process of a test should have to compile
+        self._environment = dict(os.environ)
+        if kernel_cache is None:
+            load_kernels()  # on a machine that has never seen them: no process of a test should have to compile
+        else:
+            self._environment["NUMBA_CACHE_DIR"] = str(kernel_cache)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -74,13 +82,18 @@ class DaemonProcess:
         self.starts += 1
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamgmm", "run", "-c", str(file), *options],
+                self.command(file, *options),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
+                env=self._environment,
             )
         return self
+
+    def command(self, file: Path, *options: str) -> list[str]:
+        """Return what runs the daemon on a configuration file."""
+        return [sys.executable, "-m", "streamgmm", "run", "-c", str(file), *options]
 
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
