@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types chaos fuzz bench bench-mixture bench-stream quality clean
+.PHONY: help venv demo test repeats lint types chaos fuzz bench bench-mixture bench-stream quality clean
 .DELETE_ON_ERROR:
 
 help: ## what can be made
@@ -19,6 +19,9 @@ demo: $(VENV)/.run ## watch the daemon find real faults in a real stream (ARGS="
 
 test: $(VENV)/.test ## all tests; those on real Kafka where java and mvn are there
 	$(BIN)/python -m pytest $(ARGS)
+
+repeats: $(VENV)/.test ## every test that waits for something, twenty times on a busy processor (hours; ARGS="-k name" for some)
+	STREAMGMM_REPEATS=20 $(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.dev ## ruff
 	$(BIN)/ruff check .

@@ -17,13 +17,18 @@ sys.path.insert(0, str(TESTS))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from skips import Skips  # noqa: E402 - found by the path above
+import repeats  # noqa: E402 - found by the path above
+from shuffle import Shuffle  # noqa: E402
+from skips import Skips  # noqa: E402
 
 SEED = int(os.environ.get("STREAMGMM_TEST_SEED", "20240607"))
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Skips())
+    config.pluginmanager.register(Shuffle())
+    if times := int(os.environ.get(repeats.VARIABLE, "0")):
+        config.pluginmanager.register(repeats.Repeats(times))
 
 
 def pytest_report_header() -> str:
