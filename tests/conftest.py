@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -20,6 +21,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 import repeats  # noqa: E402 - found by the path above
 from shuffle import Shuffle  # noqa: E402
 from skips import Skips  # noqa: E402
+
+# No test asserts how long anything takes: the same example may take a millisecond, or a second on a busy machine.
+hypothesis.settings.register_profile("streamgmm", deadline=None)
+hypothesis.settings.load_profile("streamgmm")
 
 SEED = int(os.environ.get("STREAMGMM_TEST_SEED", "20240607"))
 

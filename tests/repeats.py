@@ -1,6 +1,7 @@
 """`make repeats`: every test that waits for something, many times over, while the processor is busy with other work.
 
-A test waits when its function, or a function of its file that it names, calls one of the ways to wait.
+A test waits when it needs a broker or kills processes, as its markers say, or when its function, or something of its
+file that it names, calls one of the ways to wait.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pathlib import Path
 import pytest
 
 VARIABLE = "STREAMGMM_REPEATS"
-WAYS = re.compile(r"\b(wait_until|until|until_ready|until_end|wait|sleep|settle|join|DaemonProcess|Thread)\(")
+WAYS = re.compile(r"\b(?:wait_until|until|until_ready|wait|sleep|Thread|DaemonProcess)\(|thread\w*\.join\(")
+MARKERS = ("integration", "chaos")
 FIXTURE = "repeat_of_a_test_that_waits"
 
 
@@ -54,7 +56,8 @@ class Repeats:
         return request.param
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        if waits(metafunc.function):
+        marked = any(metafunc.definition.get_closest_marker(marker) for marker in MARKERS)
+        if marked or waits(metafunc.function):
             metafunc.fixturenames.append(FIXTURE)
             metafunc.parametrize(FIXTURE, range(self._times), indirect=True)
 
