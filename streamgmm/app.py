@@ -65,11 +65,14 @@ class App:
         self._settings = assembly.engine_settings(
             config, self._features.names, assembly.categories(config), self._features.stems
         )
+        if self._settings.too_wide:
+            log.warning("%s", self._settings.too_wide)
         self._identity = assembly.identity(config, self._features)
         self._unsaved_since: float | None = None
         self._store = None if dry_run else wiring.snapshot_store(config)
         restored = self._restore()
-        outlets = [] if dry_run else wiring.outlets(config)
+        with stop.interruptible():
+            outlets = [] if dry_run else wiring.outlets(config)
         pages = Paging([] if dry_run else wiring.feeds(config))
         pages.restore(restored.pages if restored else {})
         self._supervisor = Supervisor(
@@ -129,7 +132,8 @@ class App:
         self._stack.callback(self._leave)
         with self._supervisor.busy("start"):
             self._telemetry.warm(kernels)
-            self._source.start(self._resume)
+            with self._stop.interruptible():
+                self._source.start(self._resume)
             self._settle_memory()
         # Only Kafka has a hook; a file is read as it is.
         self._telemetry.metrics.set_block_hook(active=getattr(self._source, "hooked", False))

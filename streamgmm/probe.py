@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from streamgmm.bus.client import Connection
     from streamgmm.codecs import Field
     from streamgmm.config import Config
+    from streamgmm.engine.settings import EngineSettings
+    from streamgmm.features import Pipeline
     from streamgmm.records import FeatureBatch
 
 SAMPLED = 3
@@ -35,6 +37,16 @@ class Finding(NamedTuple):
     what: str
     detail: str
     away: bool = False
+
+
+def too_wide(config: Config) -> str:
+    """Return a warning where the columns are too many for the members."""
+    return _columns(config)[1].too_wide
+
+
+def _columns(config: Config) -> tuple[Pipeline, EngineSettings]:
+    columns = assembly.pipeline(config, config.codec.names if config.codec else ())
+    return columns, assembly.engine_settings(config, columns.names, assembly.categories(config), columns.stems)
 
 
 def findings(config: Config) -> Iterator[Finding]:
@@ -73,8 +85,7 @@ def writable(folder: Path, what: str) -> Finding:
 
 def restorable(config: Config) -> Iterator[Finding]:
     """Say what a start would take from the snapshots that are there, and what it would fit anew."""
-    what, columns = "snapshot", assembly.pipeline(config, config.codec.names if config.codec else ())
-    settings = assembly.engine_settings(config, columns.names, assembly.categories(config), columns.stems)
+    what, (columns, settings) = "snapshot", _columns(config)
     identity, store = assembly.identity(config, columns), wiring.snapshot_store(config)
     try:
         found = checkpoint.newest(store, lambda s: (s.name, checkpoint.read(s, settings, identity).changes))

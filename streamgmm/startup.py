@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from streamgmm.compiled import load_kernels
+from streamgmm.stop import InterruptedStartError
 from streamgmm.telemetry.http import Server
 from streamgmm.telemetry.log import configure
 from streamgmm.telemetry.starting import Starting
@@ -40,16 +41,15 @@ def serve(config: Config, stop: Stop, *, dry_run: bool = False, until_end: bool 
     """
     configure(config.logging.level, config.logging.format)
     starting = Starting()
-    with ExitStack() as stack:
-        server = _listen(config, starting, stack)
-        try:
+    try:
+        with ExitStack() as stack:
+            server = _listen(config, starting, stack)
             kernels = load_kernels(_telling(starting, stop))
-        except _InterruptedError:
-            log.info("stopped while kernels were compiled")
-            return
-        from streamgmm.app import App  # noqa: PLC0415 - it imports the kernels
+            from streamgmm.app import App  # noqa: PLC0415 - it imports the kernels
 
-        App(config, stop, stack, server, dry_run=dry_run, until_end=until_end).run(kernels)
+            App(config, stop, stack, server, dry_run=dry_run, until_end=until_end).run(kernels)
+    except InterruptedStartError:
+        log.info("stopping before the start was over")
     log.info("stopped")
 
 
@@ -63,10 +63,6 @@ def _listen(config: Config, starting: Starting, stack: ExitStack) -> Server | No
     return server
 
 
-class _InterruptedError(Exception):
-    """A stop was requested while kernels were compiled."""
-
-
 def _telling(
     starting: Starting, stop: Stop, now: Callable[[], float] = time.monotonic
 ) -> Callable[[str, int, int], None]:
@@ -76,7 +72,7 @@ def _telling(
     def tell(module: str, done: int, modules: int) -> None:
         nonlocal said
         if stop.requested():
-            raise _InterruptedError
+            raise InterruptedStartError
         starting.compiling(module, done, modules)
         if now() - said >= PROGRESS_SECONDS:
             said = now()

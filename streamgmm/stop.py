@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+class InterruptedStartError(BaseException):
+    """A stop was requested before the start was over. No error: nothing that handles errors may take it for one."""
 
 
 class Stop:
@@ -20,15 +25,29 @@ class Stop:
         self._since = math.inf
         self._requested = threading.Event()
         self._forced = threading.Event()
+        self._interrupted: int | None = None  # the thread that a request interrupts
 
     def request(self, signal: int | None = None) -> None:
-        """Ask to stop; the second request forces."""
+        """Ask to stop; the second request forces. InterruptedStartError in a thread that is `interruptible`."""
         if self._requested.is_set():
             self._forced.set()
         else:
             self._since = self._now()
         self.signal = self.signal if signal is None else signal
         self._requested.set()
+        if self._interrupted == threading.get_ident():
+            raise InterruptedStartError
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Let a request, from before or by a signal meanwhile, raise InterruptedStartError: for waits at the start."""
+        self._interrupted = threading.get_ident()
+        try:
+            if self.requested():
+                raise InterruptedStartError
+            yield
+        finally:
+            self._interrupted = None
 
     def requested(self) -> bool:
         """Return whether anybody has asked."""

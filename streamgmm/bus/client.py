@@ -179,10 +179,12 @@ def connected(connection: Connection, kind: type[Client], settings: Mapping[str,
     with network_messages() as messages:
         try:
             return kind(kafka_client=net, **arguments)
-        except Exception as error:
+        except BaseException as error:
             # A constructor that fails leaves its I/O thread behind, and nobody but us can reach it.
             for one in nets:
                 one.close()
+            if not isinstance(error, Exception):  # a stop was requested
+                raise
             where = ", ".join(connection.bootstrap_servers)
             raise refusal(where, messages, error) from error
 

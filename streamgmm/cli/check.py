@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from streamgmm.config.learning import ComponentsRange
 
 OK, FAILED, TRY_LATER = 0, 1, 75
+WIDE = 100  # columns; with fewer, the first fit takes seconds
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +43,11 @@ def run(args: argparse.Namespace) -> int:
     print(f"{args.config}: ok")
     for name, text in summary(config):
         print(f"  {name:<17}{text}")
+    if config.codec is not None and len(config.codec.names) >= WIDE:
+        from streamgmm.probe import too_wide
+
+        if warning := too_wide(config):
+            print(f"{args.config}: {warning}", file=sys.stderr)
     for key, path in absent_files(config):
         print(f"{args.config}: {key}: there is no file {path} here", file=sys.stderr)
     return _online(config) if args.online else OK

@@ -28,7 +28,8 @@ def drive(engine: Engine, X: Floats, t: Floats, row_hash: NDArray[np.uint64]) ->
     """
     start = 0
     while start == 0 or start < len(X):
-        scored = engine.step(X[start:], t[start:], row_hash[start:])
+        part = slice(start, start + engine.settings.portion)
+        scored = engine.step(X[part], t[part], row_hash[part])
         yield start, scored
         start += len(scored)
         while engine.waits:

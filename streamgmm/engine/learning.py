@@ -111,8 +111,16 @@ def first_fit_is_due(state: State, settings: EngineSettings, warm_up: int | None
 
 
 def due_for_refresh(state: State, settings: EngineSettings) -> list[int]:
-    """Return the members, by index, that have learnt enough rows since their last refresh."""
-    return [i for i, m in enumerate(settings.members) if state.clocks[i].since_refresh >= m.refresh_every]
+    """Return the members, by index, that have learnt enough rows since their last refresh.
+
+    One whose pass would hold up the loop is never due: it moves on by refits.
+    """
+    return [
+        i
+        for i, m in enumerate(settings.members)
+        if state.clocks[i].since_refresh >= m.refresh_every
+        and settings.fits_a_turn(i, min(m.window, len(state.window)), 1)
+    ]
 
 
 def due_for_refit(state: State, settings: EngineSettings) -> tuple[int, ...]:

@@ -114,7 +114,10 @@ class Refits:
     # ── refresh ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _adapt(self, state: State) -> None:
-        """Cut the memory where the stream changed for good, and fit what remembered more on what is left, at once."""
+        """Cut the memory where the stream changed for good, and fit what remembered more on what is left, at once.
+
+        A member for which that takes too long is due for a refit instead.
+        """
         evidence, since = state.drift.evidence, state.drift.rows
         members = cut(state, self._settings)
         fields = {"evidence": evidence, "rows": since, "kept": len(state.window)}
@@ -122,8 +125,11 @@ class Refits:
         rows, shared = cache(state.window.rows), Shared()
         with self._pace.spending():
             for i in members:
-                self._move_on(state, i, CUT_PASSES, rows, shared)
-                state.clocks[i] = MemberClock(refit_at=state.window.newest())
+                if self._settings.fits_a_turn(i, len(state.window), CUT_PASSES):
+                    self._move_on(state, i, CUT_PASSES, rows, shared)
+                    state.clocks[i] = MemberClock(refit_at=state.window.newest())
+                else:
+                    state.clocks[i].since_refit = self._settings.members[i].refit_every
 
     def _refresh(self, state: State) -> None:
         """Move members that are due a few EM passes on: numeric checks only, no promotion, no disk."""
@@ -244,7 +250,8 @@ class Refits:
         rows, shared, newest = cache(state.window.rows), Shared(), state.window.newest()
         for position, (i, settings) in enumerate(zip(job.targets, job.settings, strict=True)):
             # Where the incumbent was not refreshed meanwhile, the candidate has seen more than it as it is.
-            if state.clocks[i].since_refresh < state.clocks[i].since_refit:
+            refreshed = state.clocks[i].since_refresh < state.clocks[i].since_refit
+            if refreshed and self._settings.fits_a_turn(i, min(settings.window, len(state.window)), REFRESH_PASSES):
                 X = rows(settings.window, settings.n_columns or None)
                 members[position] = warm(members[position], X, newest, settings, REFRESH_PASSES, shared=shared)
         state.shadow = Shadow(job.number, job.kind, job.targets, tuple(members))

@@ -22,7 +22,7 @@ from streamgmm.mixture.parameters import MixtureParameters
 from streamgmm.mixture.seeding import STARTS
 from streamgmm.mixture.selection import select
 from streamgmm.records import Version
-from streamgmm.refit.job import Candidate, Failure, Job, MemberSettings, RefusalReason
+from streamgmm.refit.job import SMALLER_FIT, Candidate, Failure, Job, MemberSettings, RefusalReason
 from streamgmm.refit.order import sight_of
 from streamgmm.refit.reduction import Reduction
 from streamgmm.refit.shared import Shared
@@ -55,7 +55,6 @@ CHALLENGER_ROWS = 1000
 CHALLENGER_STARTS = 5
 MOST_CHALLENGER_ROWS, ROWS_PER_MEAN = 2000, 10
 MAX_CONDITION = 1e12
-SMALLER = "raise learning.refit_deadline, or make the fit smaller: fewer columns, covariance_type: diag, or model.pca"
 MIN_WEIGHT = 1e-9
 
 
@@ -373,7 +372,7 @@ def _clearly_positive(gain: Floats) -> bool:
 
 def _check(expired: Expired | None) -> None:
     if expired is not None and expired():
-        raise DeadlineExpiredError("the fit took too long", hint=SMALLER)
+        raise DeadlineExpiredError("the fit took too long", hint=SMALLER_FIT)
 
 
 _FITS: dict[str, Callable[[Job, Expired, OnPass | None], Candidate]] = {

@@ -28,6 +28,10 @@ RefusalReason: TypeAlias = Literal[
     "deadline",
 ]
 
+SMALLER_FIT = (
+    "raise learning.refit_deadline, or make the fit smaller: fewer columns, covariance_type: diag, or model.pca"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class MemberSettings:
@@ -91,6 +95,20 @@ class MemberSettings:
     n_columns: int = 0
     stems: tuple[int, ...] = ()
     weight: float = 1.0
+
+    def width(self, columns: int) -> int:
+        """Return how many of so many columns a mixture's covariances span; 0 where they have no off-diagonal."""
+        if self.kind == "marginals" or self.covariance_type not in {"full", "tied"}:
+            return 0
+        return min(self.n_columns or columns, self.pca_components or columns)
+
+    def row_work(self, columns: int) -> float:
+        """Return about how many multiplications a row of so many columns takes, when it is scored or learnt from."""
+        return float(self.n_components * (self.width(columns) ** 2 or self.n_columns or columns))
+
+    def pass_work(self, columns: int, rows: int) -> float:
+        """Return about how many multiplications an EM pass over so many rows takes."""
+        return self.row_work(columns) * (rows + self.width(columns))
 
     @property
     def reduces(self) -> bool:

@@ -46,7 +46,7 @@ def test_it_answers_while_it_compiles_and_a_stop_ends_it(config, monkeypatch, ca
         startup.serve(config, stop)
     assert answers["/livez"] == (200, "ok\n")
     assert answers["/readyz"] == (503, "kernels are being compiled: 1 of 28, codecs.csv_kernels\n")
-    assert "stopped while kernels were compiled" in caplog.text
+    assert "stopping before the start was over" in caplog.text
 
 
 def test_a_slow_start_is_logged_now_and_then(caplog):

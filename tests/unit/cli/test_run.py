@@ -2,7 +2,10 @@
 
 import os
 import signal
+import socket
 import threading
+
+from daemon_process import PATIENCE, DaemonProcess
 
 from streamgmm.cli.run import _signals
 from streamgmm.stop import Stop
@@ -38,3 +41,23 @@ def test_on_another_thread_signals_are_left_alone():
     thread.start()
     thread.join()
     assert found == [signal.getsignal(signal.SIGHUP)]
+
+
+def test_a_stop_cuts_the_wait_for_brokers_short(tmp_path):
+    """Something listens and never answers: SIGTERM ends the start in order, before anybody gives the broker up."""
+    mute = socket.create_server(("127.0.0.1", 0))
+    servers = f"127.0.0.1:{mute.getsockname()[1]}"
+    config = {
+        "source": {"topic": "rows", "bootstrap_servers": servers},
+        "codec": {"type": "json", "fields": ["a"]},
+        "sinks": [{"topic": "flags", "bootstrap_servers": servers}],
+        "dead_letters": {"type": "file", "path": str(tmp_path / "letters")},
+    }
+    with DaemonProcess(tmp_path, config) as daemon:
+        daemon.start()
+        mute.settimeout(PATIENCE)
+        connection, _ = mute.accept()
+        assert daemon.terminate() == 128 + signal.SIGTERM
+        assert daemon.log().rstrip().endswith("stopped")
+        connection.close()
+    mute.close()
