@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from streamgmm import private
 from streamgmm.errors import StopError
 from streamgmm.offline import arrays, parquet, tables
 
@@ -62,7 +63,8 @@ def write_columns(path: Path, columns: Mapping[str, NDArray[Any]]) -> None:
     """
     checked_output(path)
     try:
-        _WRITERS[path.suffix.lower()](path, columns)
+        with private.replacing(path) as temporary:
+            _WRITERS[path.suffix.lower()](temporary, columns)
     except OSError as error:
         raise StopError(f"{path}: {error.strerror}") from error
 

@@ -80,12 +80,14 @@ def write_report(
     StopError
         The file cannot be written.
     """
+    from streamgmm import private
     from streamgmm.errors import StopError
     from streamgmm.plots.report import Run, report
 
     run = Run(f"Backtest of {name}", scored, events, detector.engine.settings.target_rate, table.t, table.y)
     try:
-        path.write_text(report(run), encoding="utf-8")
+        with private.replacing(path) as temporary:
+            temporary.write_text(report(run), encoding="utf-8")
     except OSError as error:
         raise StopError(f"{path}: {error.strerror}") from error
 

@@ -64,18 +64,19 @@ def _list(args: argparse.Namespace) -> int:
     from streamgmm.snapshots import understood
 
     store = existing(args.dir)
-    current = store.current()
-    print(f"  {'snapshot':<20}{'model':<12}{'rows seen':>12}  written")
-    for name in store.names():
-        try:
-            manifest = store.manifest(name)
-            with understood(name):
-                version, rows = manifest["model_version"] or "none yet", manifest["engine"]["rows_seen"]
-                parent = f"  from {manifest['parent']['snapshot']}" if "parent" in manifest else ""
-                told = f"{version:<12}{rows:>12}  {manifest['created']}{parent}"
-        except SnapshotError as error:
-            told = str(error)
-        print(f"{'*' if name == current else ' '} {name:<20}{told}")
+    with store.reading():
+        current = store.current()
+        print(f"  {'snapshot':<20}{'model':<12}{'rows seen':>12}  written")
+        for name in store.names():
+            try:
+                manifest = store.manifest(name)
+                with understood(name):
+                    version, rows = manifest["model_version"] or "none yet", manifest["engine"]["rows_seen"]
+                    parent = f"  from {manifest['parent']['snapshot']}" if "parent" in manifest else ""
+                    told = f"{version:<12}{rows:>12}  {manifest['created']}{parent}"
+            except SnapshotError as error:
+                told = str(error)
+            print(f"{'*' if name == current else ' '} {name:<20}{told}")
     return 0
 
 
@@ -154,14 +155,15 @@ def _verify(args: argparse.Namespace) -> int:
     from streamgmm.offline.model import existing
 
     store, damaged = existing(args.dir), 0
-    for name in store.names():
-        try:
-            store.verify(name)
-        except SnapshotError as error:
-            damaged += 1
-            print(f"{name}  {error}")
-        else:
-            print(f"{name}  intact")
+    with store.reading():
+        for name in store.names():
+            try:
+                store.verify(name)
+            except SnapshotError as error:
+                damaged += 1
+                print(f"{name}  {error}")
+            else:
+                print(f"{name}  intact")
     return 1 if damaged else 0
 
 

@@ -208,7 +208,8 @@ def open_model(directory: Path | str, name: str | None = None) -> Model:
         There is none, or it is damaged.
     """
     store = existing(directory)
-    snapshot = store.newest() if name is None else store.load(name)
+    with store.reading():
+        snapshot = store.newest() if name is None else store.load(name)
     if snapshot is None:
         raise SnapshotError(f"every snapshot in {directory} is damaged", hint="run streamgmm model verify")
     return Model.from_snapshot(snapshot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from streamgmm import private
 from streamgmm.errors import StopError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def save(figure: Figure, path: Path) -> None:
         An ending that matplotlib does not know, or a place that cannot be written.
     """
     try:
-        figure.savefig(path, dpi=150)
+        with private.replacing(path) as temporary:
+            figure.savefig(temporary, dpi=150, format=path.suffix.removeprefix(".") or "png")
     except OSError as error:
         raise StopError(f"{path}: {error.strerror}") from error
     except ValueError as error:

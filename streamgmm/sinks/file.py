@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from streamgmm import private
 from streamgmm.errors import StopError
 from streamgmm.sinks._rendering import REASON_HEADER, text_or_base64
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_MODE = 0o640
 _TAIL = 64 * 1024
 
 
@@ -37,7 +37,7 @@ class FileSettings:
     Attributes
     ----------
     path
-        The file; its folder must be there.
+        The file; its folder must be there. A new one is its owner's alone; one that is there keeps its mode.
     name
         In metrics and logs.
     """
@@ -123,15 +123,13 @@ class FileSink:
             return self._open()
         except OSError as error:
             raise StopError(
-                f"cannot append to {self._path}: {error.strerror}", hint="the folder must exist and be writable"
+                f"cannot append to {self._path}: {error.strerror}",
+                hint="name a file, in a folder that exists and is writable",
             ) from error
 
     def _open(self) -> int:
-        fresh = not self._path.exists()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+        descriptor = private.append(self._path)
         try:
-            if fresh:
-                _sync_folder(self._path.parent)
             _mend_last_line(descriptor)
         except OSError:
             os.close(descriptor)
@@ -143,7 +141,7 @@ class FileSink:
         if self._descriptor is None:
             raise StopError(f"the sink {self.name} is closed")
         try:
-            moved = not os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+            moved = not os.path.samestat(self._path.lstat(), os.fstat(self._descriptor))
         except FileNotFoundError:
             moved = True
         if moved:
@@ -212,11 +210,3 @@ def _is_cut_short(raw: bytes) -> bool:
     except msgspec.DecodeError as error:
         return "truncated" in str(error)
     return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

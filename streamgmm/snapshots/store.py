@@ -10,14 +10,16 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import math
 import os
 import re
 import stat
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from streamgmm import private
 from streamgmm.errors import RetryableError, SnapshotError, StopError
 from streamgmm.snapshots.format import NewerFormatError, Snapshot, pack, read_manifest, unpack
 
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
 
 _CURRENT = "CURRENT.json"
 _LOCK = "lock"
-_TEMPORARY = ".tmp-"
+_READING = "reading"  # commands that read hold a shared lock of it
 _NAME = re.compile(r"(\d{8,})(-[\w.-]{1,64})?\.json", re.ASCII)
 _PRIVATE_FILE, _PRIVATE_FOLDER = 0o600, 0o700
+# A link may point to a file of anybody's.
+_OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _HOUR, _DAY = 3600, 86_400
+_LISTED_SECONDS, _MOST_LISTED = 900, 100  # a listing every minute must not fill the disk
 _log = logging.getLogger(__name__)
 
 
@@ -70,8 +75,7 @@ class SnapshotStore:
         try:
             self._make_folder()
             self._check_folder()
-            # A link may point to a file of anybody's.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE_FILE)
+            descriptor = os.open(path, _OPEN_LOCK, _PRIVATE_FILE)
         except OSError as error:
             linked = path.is_symlink()
             raise StopError(
@@ -87,7 +91,9 @@ class SnapshotStore:
                 f"the state folder {self.directory} is in use by process {owner}",
                 hint="stop that process, or give this one its own state.dir",
             ) from None
-        with suppress(OSError):  # a full disk: the lock holds, and only the name of its owner is lost
+        with suppress(OSError):  # a full disk: the lock holds
+            os.close(os.open(self.directory / _READING, _OPEN_LOCK, _PRIVATE_FILE))
+        with suppress(OSError):  # the same: only the name of its owner is lost
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         return descriptor
@@ -116,17 +122,25 @@ class SnapshotStore:
         self._descriptor = taken
 
     def _check_folder(self) -> None:
+        """Refuse a folder, or a link to one, of another user's; what others may write to is closed to them, or told."""
         found = self.directory.stat()
-        if found.st_uid not in {os.geteuid(), 0}:
+        if not {found.st_uid, self.directory.lstat().st_uid} <= {os.geteuid(), 0}:
             raise StopError(
                 f"the state folder {self.directory} belongs to another user",
                 hint=f"chown it to user {os.geteuid()}, or name a folder in it, which is made for this user alone",
             )
-        if found.st_mode & stat.S_IWOTH:
-            raise StopError(
-                f"everybody can write to the state folder {self.directory}",
-                hint="chmod 700 it, or name a folder in it, which is made for this user alone",
-            )
+        if not found.st_mode & stat.S_IWOTH:
+            return
+        try:
+            self.directory.chmod(stat.S_IMODE(found.st_mode) & ~(stat.S_IWOTH | stat.S_ISVTX))
+        except PermissionError:
+            # A volume of root's that a container was given: its other users are the container's own.
+            _log.warning(
+                "everybody can write to the state folder %s: name a folder in it as state.dir, which is made for this "
+                "user alone (Kubernetes: or set fsGroup)", self.directory,
+            )  # fmt: skip
+        else:
+            _log.warning("everybody could write to the state folder %s; now others cannot", self.directory)
 
     def save(self, snapshot: Snapshot, label: str = "") -> str:
         """Write a snapshot durably, make it current, and return its name (a number, and the label if there is one).
@@ -143,9 +157,12 @@ class SnapshotStore:
             self._make_folder()
             name = self._next_name(label)
             data, manifest = pack(snapshot, name)
-            self._write(f"{name}.npz", data)
-            self._write(f"{name}.json", manifest)
-            self._write(_CURRENT, json.dumps({"name": name}).encode())
+            for file, content in (
+                (f"{name}.npz", data),
+                (f"{name}.json", manifest),
+                (_CURRENT, json.dumps({"name": name}).encode()),
+            ):
+                private.write(self.directory / file, content)
         except OSError as error:
             self._remove_leftovers()
             raise RetryableError(
@@ -237,51 +254,73 @@ class SnapshotStore:
     def _make_folder(self) -> None:
         self.directory.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
 
-    def _write(self, file: str, data: bytes) -> None:
-        """Put a file in place: complete and durable, or not at all."""
-        temporary = self.directory / f"{_TEMPORARY}{file}"
-        # What stands there is not ours, or is left over: a link must not be written through.
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE_FILE)
-        with os.fdopen(descriptor, "wb") as out:
-            os.fchmod(descriptor, _PRIVATE_FILE)
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(self.directory / file)
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
     def _prune(self, current: str) -> None:
         names = self.names()
         kept = {*names[-self._keep :], *self._by_age(names), current}
-        for name in names:
-            if name not in kept:
-                # The manifest first: a snapshot without arrays would look damaged.
-                (self.directory / f"{name}.json").unlink(missing_ok=True)
-        for arrays in self.directory.glob("*.npz"):
-            if arrays.stem not in kept:
-                arrays.unlink(missing_ok=True)
+        with self._readers() as listed:
+            kept |= self._listed([name for name in names if name not in kept], listed)
+            for name in names:
+                if name not in kept:
+                    # The manifest first: a snapshot without arrays would look damaged.
+                    (self.directory / f"{name}.json").unlink(missing_ok=True)
+            for arrays in self.directory.glob("*.npz"):
+                if arrays.stem not in kept:
+                    arrays.unlink(missing_ok=True)
+
+    def _listed(self, spare: Sequence[str], listed: float) -> set[str]:
+        """Return those that a command reads, or has listed of late: to type the next command takes a while."""
+        if listed != math.inf:
+            old = self._now() - listed > _LISTED_SECONDS
+            spare = [] if old else [n for n in spare if self._written(n) <= listed][-_MOST_LISTED:]
+        return set(spare)
+
+    @contextmanager
+    def _readers(self) -> Iterator[float]:
+        """Keep commands from beginning to read; yield when one did last: −infinity for never, infinity for now."""
+        with ExitStack() as held:
+            began = -math.inf
+            with suppress(OSError):  # what is no file of ours keeps nothing
+                descriptor = os.open(self.directory / _READING, _OPEN_LOCK, _PRIVATE_FILE)
+                held.callback(os.close, descriptor)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    began = math.inf
+                else:
+                    found = os.fstat(descriptor)
+                    began = found.st_mtime if found.st_size else began
+            yield began
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Keep a running daemon from removing what is here, now and for the quarter of an hour after.
+
+        Only the owner of a folder makes the file: one of another user's would be in its way.
+        """
+        with ExitStack() as held:
+            with suppress(OSError):
+                descriptor = os.open(self.directory / _READING, _OPEN_LOCK & ~os.O_CREAT)
+                held.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                os.pwrite(descriptor, b"The time of this file is when a command last read snapshots here.\n", 0)
+            yield
 
     def _by_age(self, names: Sequence[str]) -> set[str]:
         """Return the newest snapshot of every hour of the last day, and of every day of the last week."""
         newest: dict[tuple[int, int], str] = {}
         for name in names:  # oldest first: a newer one of the same hour takes its place
-            written = (self.directory / f"{name}.json").stat().st_mtime
+            written = self._written(name)
             for span, length in ((_DAY, _HOUR), (7 * _DAY, _DAY)):
                 if self._now() - written < span:
                     newest[length, int(written // length)] = name
         return set(newest.values())
 
+    def _written(self, name: str) -> float:
+        return (self.directory / f"{name}.json").stat().st_mtime
+
     def _remove_leftovers(self) -> None:
         with suppress(OSError):
-            for leftover in self.directory.glob(f"{_TEMPORARY}*"):
+            for leftover in self.directory.glob(f"{private.TEMPORARY}*"):
                 leftover.unlink(missing_ok=True)
 
 

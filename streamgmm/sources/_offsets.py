@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import TYPE_CHECKING
 
+from streamgmm import private
 from streamgmm.errors import StopError
 
 if TYPE_CHECKING:
@@ -29,18 +29,9 @@ def read_offset(path: Path, name: str) -> tuple[int, str] | None:
 
 def write_offset(path: Path, name: str, offset: int, identity: str) -> None:
     """Store the offset committed for a file: whole and durable, or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    stored = {"format": 1, "offsets": {name: offset}, "identity": identity}
     try:
-        with temporary.open("w") as out:
-            json.dump({"format": 1, "offsets": {name: offset}, "identity": identity}, out)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        private.write(path, json.dumps(stored).encode())
     except OSError as error:
         raise StopError(
             f"cannot write the offsets file {path}: {error.strerror}", hint="put it into a writable folder"

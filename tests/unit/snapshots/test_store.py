@@ -252,14 +252,89 @@ def test_no_link_in_the_folder_is_followed(folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o703, 0o1777])
-def test_a_folder_that_everybody_can_write_to_is_refused(folder, mode):
+def test_a_folder_that_everybody_can_write_to_is_closed_to_them(folder, mode, caplog):
     folder.mkdir()
     folder.chmod(mode)
-    with pytest.raises(StopError, match="everybody can write") as error:
-        SnapshotStore(folder).lock()
-    assert "chmod 700" in error.value.hint
+    with SnapshotStore(folder).lock():
+        assert stat.S_IMODE(folder.stat().st_mode) == mode & 0o775
+    assert "everybody could write" in caplog.text
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_folder_of_roots_that_everybody_can_write_to_is_told_with_a_remedy(folder, mode, caplog, monkeypatch):
+    """A volume of Kubernetes (emptyDir) without fsGroup is root's, and the container is another user."""
+    folder.mkdir()
+    folder.chmod(mode)
+
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "chmod", refuse)
+        with SnapshotStore(folder).lock():
+            pass
+    assert "everybody can write" in caplog.text
+    assert "fsGroup" in caplog.text
     with SnapshotStore(folder / "inside").lock():
         assert stat.S_IMODE((folder / "inside").stat().st_mode) == 0o700
+
+
+def test_a_folder_that_is_a_link_of_ours_is_followed(folder, tmp_path):
+    """Mounted volumes often are links."""
+    (tmp_path / "volume").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "volume")
+    with SnapshotStore(folder).lock():
+        name = SnapshotStore(folder).save(snapshot())
+    assert (tmp_path / "volume" / f"{name}.json").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a link away")
+def test_a_link_of_another_users_is_refused(folder, tmp_path):
+    (tmp_path / "volume").mkdir(mode=0o700)
+    folder.symlink_to(tmp_path / "volume")
+    os.chown(folder, 12345, 12345, follow_symlinks=False)
+    with pytest.raises(StopError, match="another user"):
+        SnapshotStore(folder).lock()
+
+
+def test_what_a_command_reads_or_has_listed_stays(folder):
+    now = [1.0e9]
+    owner = SnapshotStore(folder, keep=1, now=lambda: now[0])
+    with owner.lock():
+        first, second = owner.save(snapshot(1)), owner.save(snapshot(2))
+        assert owner.names() == (second,)
+        with SnapshotStore(folder).reading():
+            third = owner.save(snapshot(3))
+            assert owner.names() == (second, third)
+        now[0] = (folder / "reading").stat().st_mtime + 800
+        os.utime(folder / "reading", (now[0], now[0]))
+        now[0] += 800
+        fourth = owner.save(snapshot(4))
+        assert owner.names() == (second, third, fourth)
+        assert owner.load(third).manifest == {"i": 3}
+        now[0] += 200
+        assert first not in owner.names()
+        assert owner.names() != (owner.save(snapshot(5)),)
+        assert second not in owner.names()
+
+
+def test_a_listing_every_minute_does_not_fill_the_disk(folder):
+    owner = SnapshotStore(folder, keep=1, now=lambda: 4.0e9)
+    with owner.lock():
+        owner.save(snapshot(1))
+        with SnapshotStore(folder).reading():
+            pass
+        os.utime(folder / "reading", (4.0e9 - 1, 4.0e9 - 1))
+        for i in range(120):
+            owner.save(snapshot(i))
+        assert len(owner.names()) == 101
+
+
+def test_a_folder_that_no_daemon_has_owned_is_read_without_a_mark(folder):
+    folder.mkdir()
+    with SnapshotStore(folder).reading():
+        pass
+    assert not any(folder.iterdir())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
