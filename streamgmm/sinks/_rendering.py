@@ -192,6 +192,11 @@ def dead_letter(batch: RecordBatch, rejects: Sequence[Reject], topic: str | None
     return OutputRecord(value[:most_bytes], key, (*headers, *added), topic)
 
 
+def is_truncated(record: OutputRecord) -> bool:
+    """Return whether a record says that it was truncated: that header is the last one."""
+    return bool(record.headers) and record.headers[-1][0] == TRUNCATED_HEADER
+
+
 def truncated_header(value: int, key: int) -> tuple[str, bytes]:
     """Return the header of a truncated record: the bytes that its value and its key had."""
     return TRUNCATED_HEADER, b"value=%d key=%d" % (value, key)

@@ -18,7 +18,7 @@ import msgspec
 
 from streamgmm import private
 from streamgmm.errors import StopError
-from streamgmm.sinks._rendering import REASON_HEADER, text_or_base64
+from streamgmm.sinks._rendering import REASON_HEADER, is_truncated, text_or_base64
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +67,14 @@ class FileSink:
         self.problem = ""
         self.cut: Counter[str] = Counter()
         self._pending: list[bytes] = []
+        self._truncated = 0  # of those pending
         self._whole: int | None = None  # the file's size before a write that is not undone yet
         self._descriptor: int | None = self._start()
 
     def write(self, records: Sequence[OutputRecord]) -> None:
         """Accept records; nothing touches the disk before `flush`."""
         self._pending.extend(line(record) for record in records)
+        self._truncated += sum(map(is_truncated, records))
 
     def flush(self, timeout: float) -> bool:  # noqa: ARG002 - a write to disk cannot be given up half-way
         """Append and fsync what was accepted; False where the disk refused, and the file is as it was before."""
@@ -85,6 +87,9 @@ class FileSink:
             return False
         self.problem = ""
         self._pending.clear()
+        if self._truncated:
+            self.cut["truncated"] += self._truncated
+            self._truncated = 0
         return True
 
     def _append(self, descriptor: int) -> None:

@@ -17,7 +17,7 @@ from kafka import errors
 from streamgmm.bus import client
 from streamgmm.bus.internals import metadata_seconds
 from streamgmm.errors import RetryableError, StopError, StreamgmmError
-from streamgmm.sinks._rendering import SOURCE_HEADER, TRUNCATED_HEADER, as_msgpack
+from streamgmm.sinks._rendering import SOURCE_HEADER, as_msgpack, is_truncated
 from streamgmm.sinks._shortening import shortened, size
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class KafkaSink:
                 failed.append(record)
                 spoilt = future.exception if isinstance(future.exception, SPOILT) else spoilt
                 self._judge(record, future.exception)
-            elif record.headers and record.headers[-1][0] == TRUNCATED_HEADER:
+            elif is_truncated(record):
                 self.cut["truncated"] += 1
         if isinstance(spoilt, TOO_LARGE):
             self._window = max(1, len(self._sent) // 64)

@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from streamgmm.sinks._rendering import is_truncated
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -79,6 +81,9 @@ class MemorySink:
         if self._failures or self._held:
             self._failures = max(0, self._failures - 1)
             return False
+        truncated = sum(map(is_truncated, self.pending))
+        if truncated:
+            self.cut["truncated"] += truncated
         self.records.extend(self.pending)
         self.pending.clear()
         self.flushes.append(len(self.records))

@@ -12,6 +12,7 @@ import pytest
 
 from streamgmm import registry
 from streamgmm.records import OutputRecord
+from streamgmm.sinks._rendering import truncated_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +135,15 @@ def test_any_bytes_arrive_as_they_were(rig):
     sink.write([OutputRecord(v, b"\xfe", (("streamgmm-reason", b"decode"), ("h", b"\x00\xff"))) for v in hostile])
     assert sink.flush(PATIENCE)
     assert rig.read() == hostile
+
+
+def test_records_that_came_truncated_are_counted_when_they_are_flushed(rig):
+    sink = rig.open()
+    cut = OutputRecord(b"a", b"k", (("streamgmm-reason", b"oversize"), truncated_header(1000, 1)))
+    sink.write([*records(2), cut, cut])
+    assert not sink.cut
+    assert sink.flush(PATIENCE)
+    assert sink.cut == {"truncated": 2}
 
 
 def test_nothing_is_written_and_flushed_at_once(rig):
