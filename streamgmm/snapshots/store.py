@@ -252,7 +252,10 @@ class SnapshotStore:
         return name
 
     def _make_folder(self) -> None:
-        self.directory.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+        # One by one: parents=True would leave those above to the umask, and who may write there may exchange this one.
+        for folder in (*reversed(self.directory.parents), self.directory):
+            if not folder.exists():
+                folder.mkdir(mode=_PRIVATE_FOLDER, exist_ok=True)
 
     def _prune(self, current: str) -> None:
         names = self.names()

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from streamgmm.config.outputs import Limits
 from streamgmm.telemetry.catalogue import CATALOGUE, PREFIX
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,13 @@ def test_the_runbook_has_no_chapter_of_an_alert_that_is_gone():
     assert ANCHORS - {"runbook"} == {alert.lower() for alert in ALERTS}
 
 
+def test_a_stall_is_told_before_the_daemon_restarts_for_it():
+    """A restarted daemon counts from the beginning: an alert that takes longer than a deadline never fires."""
+    stalled = ALERTS["StreamgmmStalledPartition"]
+    seconds = int(stalled["expr"].rpartition(">")[2]) + 60 * int(stalled["for"].removesuffix("m"))
+    assert seconds + 30 <= min(Limits().sink_deadline, Limits().stall_deadline), "two scrapes of 15 s must fit"
+
+
 @pytest.mark.parametrize("alert", ALERTS)
 def test_names_only_what_is_exposed(alert):
     for name, matchers in SELECTOR.findall(ALERTS[alert]["expr"]):
@@ -132,7 +140,7 @@ def test_the_tool_sees_a_rule_that_was_changed(tool, tmp_path):
     """If this passed with another threshold, the cases above would prove nothing."""
     (tmp_path / "rules").mkdir()
     rules = (PROMETHEUS / "rules" / "streamgmm.yml").read_text()
-    changed = rules.replace("> 300", "> 3000")
+    changed = rules.replace("> 180", "> 1800")
     assert changed != rules
     (tmp_path / "rules" / "streamgmm.yml").write_text(changed)
     (tmp_path / "rules_test.yml").write_text((PROMETHEUS / "rules_test.yml").read_text())

@@ -108,10 +108,12 @@ def test_files_are_the_owners_alone(folder):
     previous = os.umask(0)
     try:
         SnapshotStore(folder).save(snapshot())
+        SnapshotStore(folder / "a" / "b" / "c").save(snapshot())
     finally:
         os.umask(previous)
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()} == {0o600}
+    made = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [0o700] * 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.rglob("*") if path.is_file()} == {0o600}
 
 
 def test_any_flipped_bit_is_seen_and_the_snapshot_before_serves(folder, rng, caplog):
