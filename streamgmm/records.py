@@ -400,8 +400,9 @@ DRIFT_DETECTORS = ("martingale",)
 # Reasons why a position has jumped: a damaged batch, records deleted before they were read, records lost by the
 # brokers, a new topic or file of the same name, offsets set or deleted by an operator.
 MOVES = ("corrupt", "retention", "truncated", "recreated", "group")
-# Reasons why a partition cannot be read: no leader, a damaged batch, an open transaction, a deleted topic.
-WAITING = ("leader", "damaged", "transaction", "deleted")
+# Reasons why a partition cannot be read: no leader, a leader that does not answer, a damaged batch, an open
+# transaction, a deleted topic.
+WAITING = ("leader", "silent", "damaged", "transaction", "deleted")
 # kind → label names. `refit` outcomes: promoted, refused, failed, stale.
 EVENTS: Mapping[str, tuple[str, ...]] = {
     "refresh": ("member",),

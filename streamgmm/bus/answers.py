@@ -65,16 +65,24 @@ class Answers:
         self._heard = True
         self._silent = 0.0
         self._waited_at = self._asked_at = now()
+        # Broker → the seconds, in a list of one, that it has owed an answer; replaced by a new list, never reset, since
+        # two threads are at work here.
+        self._open: dict[object, list[float]] = {}
         self.ends: dict[TopicPartition, int] = {}
 
     def listen(self, consumer: Client) -> None:
         """Hear every answer that this consumer gets; where kafka-python sends in another way, silence is never told."""
-        self._listening = internals.hear(consumer, QUESTIONS, self._hear)
+        self._listening = internals.hear(consumer, QUESTIONS, self._ask, self._hear)
         if not self._listening:
             logger.warning("silent brokers cannot be detected: this kafka-python sends requests in another way")
 
-    def _hear(self, _: object) -> None:
+    def _ask(self, node: object) -> None:
+        """Note that a broker was asked."""
+        self._open.setdefault(node, [0.0])
+
+    def _hear(self, node: object) -> None:
         """Note an answer. Called on kafka-python's own thread."""
+        self._open.pop(node, None)
         self._heard = True  # first: who reads the new moment also reads that there was an answer
         self._answered = self._clock()
 
@@ -89,6 +97,8 @@ class Answers:
         """Note that brokers were being asked since the last call."""
         now = self._now()
         gap, self._waited_at = min(now - self._waited_at, LONGEST_WAIT), now
+        for owed in list(self._open.values()):
+            owed[0] += gap
         if self._heard or not self._listening:
             self._heard, self._silent = False, 0.0
         else:
@@ -116,6 +126,12 @@ class Answers:
     def recent(self) -> bool:
         """Return whether brokers have answered just now: what goes wrong then is not that they are away."""
         return self._silent < RECENT_SECONDS
+
+    def silent(self) -> set[object]:
+        """Return the brokers that have not answered for long, while others do."""
+        if self._silent >= SILENT_SECONDS:
+            return set()
+        return {node for node, (seconds,) in list(self._open.items()) if seconds >= SILENT_SECONDS}
 
     def contact(self) -> Contact:
         """Return when brokers last answered, and whether they are silent."""

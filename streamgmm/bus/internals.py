@@ -53,18 +53,25 @@ def refresh(client: Client) -> None:
 def hear(
     client: Client,
     questions: tuple[type, ...],
+    asked: Callable[[object], None],
     heard: Callable[[object], None],
 ) -> bool:
-    """Call `heard` with every answer to these kinds of request, on kafka-python's thread; False where it cannot be."""
+    """Tell of every question of these kinds and of every answer; False where it cannot be.
+
+    Both are called with the broker's number, None where kafka-python chose it; `heard` on kafka-python's thread.
+    """
     manager = getattr(client, "_manager", None)
     send = getattr(manager, "send", None)
     if manager is None or send is None:
         return False
 
     def send_and_hear(request: Any, *args: Any, **how: Any) -> Any:  # noqa: ANN401 - kafka-python ships no types
+        if not isinstance(request, questions):
+            return send(request, *args, **how)
+        node = args[0] if args else how.get("node_id")
+        asked(node)  # first: the answer may be quicker than the return
         future = send(request, *args, **how)
-        if isinstance(request, questions):
-            future.add_callback(heard)
+        future.add_callback(lambda _: heard(node))
         return future
 
     manager.send = send_and_hear

@@ -80,6 +80,13 @@ def leaderless(consumer: Client, partitions: Iterable[TopicPartition]) -> list[T
     return [tp for tp in partitions if internals.leader(consumer, kafkas([tp])[0]) == -1]
 
 
+def led_by(consumer: Client, partitions: Iterable[TopicPartition], brokers: Collection[object]) -> list[TopicPartition]:
+    """Return the partitions that one of these brokers leads, as the last metadata had it."""
+    if not brokers:
+        return []
+    return [tp for tp in partitions if internals.leader(consumer, kafkas([tp])[0]) in brokers]
+
+
 def positions(consumer: Client, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
     """Return the next offset to fetch, where it is known, without asking anybody.
 

@@ -11,7 +11,7 @@ from streamgmm.bus import internals, positions
 from streamgmm.records import TopicPartition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from streamgmm.bus.client import Client
     from streamgmm.bus.damage import DamagedBatchError
@@ -28,6 +28,7 @@ DAMAGE_HINT = "restore the partition, or set source.on_corrupt: skip"
 WORDS = {
     "leader": "it has no leader; it is read as soon as it has one",
     "transaction": "a transaction is open; nothing behind its first record may be read before it ends",
+    "silent": "the broker that leads it does not answer, while others do; it is read as soon as it answers",
     "deleted": "its topic does not exist any more; it is read from its beginning when it is there again",
 }
 
@@ -42,8 +43,8 @@ class Held(NamedTuple):
 class Watch:
     """What keeps partitions from being read; looked at once a second."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+    def __init__(self, now: Callable[[], float], silent: Callable[[], Collection[object]] = frozenset) -> None:
+        self._now, self._silent = now, silent
         self._looked = -LOOK_SECONDS + now()
         self._held: dict[TopicPartition, Held] = {}
         self._seen: dict[TopicPartition, int] = {}  # offsets of damage that was read once
@@ -110,12 +111,13 @@ class Watch:
         self._held = {tp: held for tp, held in self._held.items() if tp in lag and told[tp] <= held.error.offset}
         found = dict.fromkeys(self._held, "damaged")
         found |= dict.fromkeys(positions.leaderless(consumer, [*pending, *lag]), "leader")
+        found |= dict.fromkeys(positions.led_by(consumer, lag, self._silent()), "silent")
         standing = [tp for tp, (_, since) in self._standing.items() if now - since >= STANDING_SECONDS]
         found |= dict.fromkeys(
             self._before_transaction(consumer, [tp for tp in standing if tp not in found]), "transaction"
         )
         found |= {TopicPartition(t, 0): "deleted" for t in topics if internals.is_gone(consumer, t)}
-        if "leader" in found.values() or "deleted" in found.values():
+        if {"leader", "silent", "deleted"} & {*found.values()}:  # another broker may lead by now
             internals.refresh(consumer)
         for tp, why in found.items():
             if self._waiting.get(tp) != why and why in WORDS:

@@ -72,7 +72,6 @@ class KafkaSource:
         self._stamps = Stamps()
         self._topics: dict[str, str] = {}  # topics that were read before, here or by a snapshot → their ids
         self._events: list[Event] = []
-        self._watch = Watch(now)
         self._carry: BlockCarry | RecordCarry = RecordCarry()
         self._behind = Behind()
         self._starts: dict[TopicPartition, Start] = {}
@@ -80,6 +79,7 @@ class KafkaSource:
         self._told: dict[TopicPartition, int] = {}
         self._paused = False
         self._answers = Answers(now)
+        self._watch = Watch(now, self._answers.silent)
         self._fetched_at = now()
         self.hooked = False
 

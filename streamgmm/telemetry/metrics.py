@@ -135,7 +135,8 @@ class Metrics:
         for tp, waiting in lag.items():
             offset = report.next_offsets.get(tp, -1)
             before, since = self._moved.get(tp, (offset, now))
-            stands = waiting > 0 and offset == before and tp not in report.ahead
+            silent = report.waiting.get(tp) == "silent"  # what waits there is not known
+            stands = (waiting > 0 or silent) and offset == before and tp not in report.ahead
             moved[tp] = (offset, now if offset != before else since if stands else max(since, known))
         self._moved = moved
         progress = {tp: since for tp, (_, since) in moved.items()}

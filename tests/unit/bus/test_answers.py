@@ -47,8 +47,8 @@ class Line:
         self.answers = Answers(lambda: self.now, lambda: 1e9 + self.now)
         self.answers.listen(self.consumer)
 
-    def ask(self, request=FetchRequest):
-        return self.consumer._manager.send(request(), node_id=3)
+    def ask(self, request=FetchRequest, node=3):
+        return self.consumer._manager.send(request(), node_id=node)
 
     def wait(self, seconds, step=1.0):
         for _ in range(round(seconds / step)):
@@ -80,6 +80,29 @@ def test_no_answer_is_told_after_its_time_with_the_moment_of_the_last_one_and_fo
     contact = line.answers.contact()
     assert (contact.lost, contact.answered) == (False, 1e9 + line.now), "the silence ends with the answer itself"
     assert not line.wait(1.0).lost
+
+
+def test_one_broker_that_is_silent_is_named_while_another_answers(line):
+    line.ask(node=2).success("records")
+    line.ask(node=1)
+    for _ in range(round(SILENT_SECONDS)):
+        assert line.answers.silent() == set()
+        line.ask(node=2).success("records")
+        assert not line.wait(1.0).lost
+    assert line.answers.silent() == {1}
+    line.ask(node=1).failure(errors.RequestTimedOutError())
+    assert line.answers.silent() == {1}
+    line.ask(node=1).success("records")
+    line.wait(1.0)
+    assert line.answers.silent() == set()
+
+
+def test_where_all_brokers_are_silent_none_is_named(line):
+    line.answers.waited()
+    for node in (1, 2):
+        line.ask(node=node)
+    assert line.wait(SILENT_SECONDS + 5.0).lost
+    assert line.answers.silent() == set()
 
 
 @pytest.mark.parametrize("refused", [errors.KafkaConnectionError(), errors.RequestTimedOutError()])

@@ -78,6 +78,18 @@ def test_a_partition_without_a_leader_is_named_once_and_asked_for(watching, capl
     assert look(watching, consumer) == {}
 
 
+def test_the_partitions_of_a_broker_that_does_not_answer_are_named_and_its_successor_is_asked_for(clock, caplog):
+    consumer, silent = Consumer(), {1}
+    consumer.leaders = {A: 1, B: 2}
+    watching = Watch(lambda: clock.now, lambda: silent)
+    for _ in range(3):
+        assert look(watching, consumer) == {A: "silent"}
+    assert consumer.refreshed == 3
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == ["t/0 waits"]
+    consumer.leaders[A] = 2
+    assert look(watching, consumer) == {}
+
+
 def test_a_topic_that_is_gone_is_named(watching):
     consumer = Consumer()
     consumer.topics.clear()

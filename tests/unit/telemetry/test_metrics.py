@@ -301,6 +301,23 @@ def test_progress_ages_with_a_broker_that_does_not_answer_though_nothing_is_know
     assert scrape.value(progress, topic="vectors", partition="0") == start + 1000.0
 
 
+def test_progress_ages_where_one_broker_of_several_does_not_answer(scrape):
+    tps, start = (TopicPartition("vectors", 0), TopicPartition("vectors", 1)), scrape.now
+    for _ in range(3):
+        scrape.now += 100.0
+        report = Report(
+            assigned=tps,
+            lag=dict.fromkeys(tps, 0),
+            next_offsets=dict.fromkeys(tps, 5),
+            contact=Contact(scrape.now),
+            waiting={tps[0]: "silent"},
+        )
+        scrape.metrics.observe(report)
+    progress = "partition_progress_timestamp_seconds"
+    assert scrape.value(progress, topic="vectors", partition="0") == start + 100.0
+    assert scrape.value(progress, topic="vectors", partition="1") == start + 300.0
+
+
 def test_a_source_without_brokers_has_no_answer_and_progresses(scrape):
     tp, start = TopicPartition("vectors", 0), scrape.now
     scrape.metrics.observe(Report(assigned=(tp,), next_offsets={tp: 5}))
