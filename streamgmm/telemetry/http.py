@@ -291,6 +291,18 @@ class _Server(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
+    def get_request(self) -> tuple[Any, Any]:
+        """Take the next connection; where the process has no descriptor left for it, the oldest one gives its own."""
+        try:
+            return super().get_request()
+        except OSError:
+            with self._lock:
+                oldest = next(iter(self._open), None)
+            if oldest is not None:
+                self._drop(oldest)
+            time.sleep(0.1)  # the client still waits, and would be asked for at once, again and again
+            raise
+
     def waits(self, connection: socket.socket) -> None:
         """Note that the next request of a connection is waited for from now on."""
         with self._lock:

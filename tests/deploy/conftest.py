@@ -21,7 +21,7 @@ def tool():
                 pytest.fail(missing)
             pytest.skip(missing)
         done = subprocess.run(
-            [path, *map(str, args)], capture_output=True, text=True, timeout=60, check=False, **kwargs
+            [path, *map(str, args)], capture_output=True, text=True, timeout=600, check=False, **kwargs
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done

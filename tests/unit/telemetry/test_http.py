@@ -166,6 +166,25 @@ def test_clients_that_never_end_their_request_are_bounded_in_number_and_probes_g
             drip.close()
 
 
+def test_without_a_descriptor_the_oldest_connection_gives_its_own(site, monkeypatch):
+    """The process may have spent its descriptors elsewhere; a probe must get through all the same."""
+    take, refusals = http_module.ThreadingHTTPServer.get_request, [True] * 3
+
+    def refused(server):
+        if refusals and refusals.pop():
+            raise OSError(24, "Too many open files")
+        return take(server)
+
+    with socket.create_connection(site.address, timeout=60) as drip:
+        drip.sendall(b"GET /metrics HT")
+        while not site.server._server._open:
+            time.sleep(0.01)
+        monkeypatch.setattr(http_module.ThreadingHTTPServer, "get_request", refused)
+        assert site.ask("/livez")[0] == 200
+        assert drip.recv(1) == b"", "it was closed"
+    assert not refusals
+
+
 @pytest.mark.parametrize("sent", [b"GET /livez HTTP/1.1\r\nX: ", b"", b"GET /livez HTTP/1.1\r\n\r\nGET /livez HT"])
 def test_a_byte_now_and_then_does_not_hold_a_thread(monkeypatch, sent):
     monkeypatch.setattr(http_module, "WAIT_SECONDS", 0.5)
