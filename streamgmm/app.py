@@ -44,15 +44,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COMMIT_SECONDS = 0.5
-# A slow stream's rows gather for this share of `limits.max_latency`, and for so many seconds at most: the loop stands
-# still meanwhile, and must stay in its group and see a request to stop.
+# If batches are small, turns of the loop start at least this share of `limits.max_latency` apart, but at most
+# LONGEST_GATHER seconds. The loop sleeps in between, and must keep its group membership and notice a stop request.
 GATHER_SHARE = 0.05
 LONGEST_GATHER = 1.0
 SHORTEST_COMMIT = 0.5
 
 
 class App:
-    """The parts of one daemon, built onto a stack that takes them down in reverse."""
+    """The parts of one daemon. A stack closes them in reverse order."""
 
     def __init__(
         self, config: Config, stop: Stop, stack: ExitStack, server: Server | None, *, dry_run: bool, until_end: bool
@@ -143,7 +143,7 @@ class App:
             self._ended()
             self._loop.save()
         except UndeliveredError as error:
-            # No failure of ours: who asked us to stop is told that we did, and a restart reads those rows again.
+            # The stop was requested and is no failure. The next start reads these records again.
             log.warning("%s; the next start reads these records again", error)
             self._ended()
 
@@ -153,7 +153,7 @@ class App:
         self._supervisor.finished()
 
     def _settle_memory(self) -> None:
-        """Take what was loaded out of the collector's sight: to look through it holds every thread for 0.1 s."""
+        """Exclude loaded objects from garbage collection, which would otherwise stop every thread for 0.1 s."""
         gc.collect()
         gc.freeze()
         self._stack.callback(gc.unfreeze)

@@ -31,19 +31,19 @@ class StreamgmmError(Exception):
 
 
 class RetryableError(StreamgmmError):
-    """Nothing is wrong with us: the same call may succeed later (broker away, sink full)."""
+    """An error outside of the process. The same call may succeed later (broker unreachable, sink full)."""
 
 
 class StopError(StreamgmmError):
-    """Going on would lose or falsify something: stop with exit code 1."""
+    """To continue would lose or falsify data: stop with exit code 1."""
 
 
 class UndeliveredError(StopError):
-    """A stop could wait no longer for a sink: what it did not take is not committed, and is read again."""
+    """The time of a stop was over before a sink had accepted its records. They are not committed and are read again."""
 
 
 class ConfigError(StopError):
-    """The configuration cannot be served: stop with exit code 78."""
+    """The configuration is invalid or cannot be used: stop with exit code 78."""
 
 
 class SnapshotError(StopError):
@@ -51,11 +51,11 @@ class SnapshotError(StopError):
 
 
 class UnloadableError(SnapshotError):
-    """A snapshot is whole, but what it holds makes no detector: an older one may."""
+    """A snapshot is intact, but its contents are not a valid detector. An older snapshot may be valid."""
 
 
 class DetectorError(StopError, ValueError):
-    """A model or its input breaks a rule of the mathematics (not finite, not positive definite, wrong shape)."""
+    """A model or its input is invalid (not finite, not positive definite, wrong shape)."""
 
 
 class FitError(DetectorError):

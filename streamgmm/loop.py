@@ -54,7 +54,7 @@ FEW_ROWS = 500
 
 
 class Renderer(Protocol):
-    """Turns what the engine said of a part into messages, by what an outlet takes."""
+    """Converts the results of a part into messages, by kind of outlet."""
 
     def __call__(
         self, batch: RecordBatch, fields: FeatureBatch, columns: Floats, part: Part, scored: ScoredBatch
@@ -125,7 +125,7 @@ class Loop:
         """Take one batch all the way; False when there was nothing to take."""
         self._gather()
         with self._stage("poll"):
-            # Records that wait for their flush wait for company, not for a quiet topic.
+            # Written records wait for their flush: do not block if no record is there.
             batch = self.source.poll(0.0 if self.delivery.waits else POLL_SECONDS)
         for change in self.source.rebalances():
             self._rebalanced(change)

@@ -1,6 +1,6 @@
-"""A deadline for every part, progress for every partition, and the last resort: name it, show every stack, exit.
+"""Deadlines of all parts and progress of all partitions. After a deadline: log the part, print all stacks, exit.
 
-A thread that is alive proves nothing; what counts is that parts come back and that offsets move where records wait.
+A living thread is no evidence of progress. Parts must return, and offsets must advance if records wait.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ CHECK_SECONDS = 1.0
 LONGEST_WAIT = 5.0
 # Parts that wait for brokers: while these are silent, a restart would not help.
 OUTSIDE = ("deliver", "commit")
-TESTAMENT_SECONDS = 5.0
+LAST_LOG_SECONDS = 5.0
 # Parts that compute: one of them that hangs may hold the interpreter lock, and then no check runs any more.
 COMPUTING = ("decode", "features", "score", "render")
 
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """A part that is past its deadline, for how long it has been at it, and what is known."""
+    """A part that is past its deadline, the seconds that it has been busy, and details."""
 
     part: str
     seconds: float
@@ -210,7 +210,7 @@ class Supervisor:
 
     def _watch(self) -> None:
         # Later than what is done under the lock, which names the part that is stuck.
-        held = min(self._deadlines[part] for part in COMPUTING) + self._grace + 2 * TESTAMENT_SECONDS
+        held = min(self._deadlines[part] for part in COMPUTING) + self._grace + 2 * LAST_LOG_SECONDS
         try:
             arm(held)
             while not self._stop.wait(CHECK_SECONDS):
@@ -220,13 +220,13 @@ class Supervisor:
             faulthandler.cancel_dump_traceback_later()
 
     def _give_up(self, hopeless: list[Stuck]) -> None:
-        """Say why and exit. The words go out beside us: a full pipe or a held logging lock must not keep us here."""
-        testament = threading.Thread(target=self._testify, args=(hopeless,), name="testament", daemon=True)
-        testament.start()
-        testament.join(TESTAMENT_SECONDS)
+        """Log the reason and exit. Another thread logs, because a full pipe or a held logging lock could block."""
+        logger = threading.Thread(target=self._log_hopeless, args=(hopeless,), name="last log", daemon=True)
+        logger.start()
+        logger.join(LAST_LOG_SECONDS)
         self._last_resort()
 
-    def _testify(self, hopeless: list[Stuck]) -> None:
+    def _log_hopeless(self, hopeless: list[Stuck]) -> None:
         for s in hopeless:
             _log.critical("exiting: %s is stuck: %s (%.0f s)", s.part, s.detail, s.seconds)
         self._dump()

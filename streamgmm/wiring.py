@@ -111,7 +111,7 @@ def _text(path: Path, key: str) -> str:
 
 
 def kafka_source_settings(config: Config, section: KafkaSource) -> KafkaSourceSettings:
-    """Return what the Kafka source is told."""
+    """Return the settings of the Kafka source."""
     from streamgmm.sources.kafka import KafkaSourceSettings  # noqa: PLC0415 - only Kafka users pay for kafka-python
 
     return KafkaSourceSettings(
@@ -131,7 +131,7 @@ def kafka_source_settings(config: Config, section: KafkaSource) -> KafkaSourceSe
 
 
 def file_source_settings(config: Config, section: FileSource) -> file_source.FileSettings:
-    """Return what the file source is told."""
+    """Return the settings of the file source."""
     return file_source.FileSettings(
         path=section.path,
         format=section.format,
@@ -159,7 +159,7 @@ def topics(config: Config) -> tuple[str, ...]:
 
 
 def codec_settings(config: Config) -> CodecSettings:
-    """Return what the codec is told."""
+    """Return the settings of the codec."""
     section = config.codec
     if section is None:
         raise ConfigError("there is no codec", hint='add the section "codec"')
@@ -224,7 +224,7 @@ def _takes(section: KafkaSink | FileSink, name: str) -> str:
 
 
 def feeds(config: Config) -> list[Feed]:
-    """Return what the sinks asked for that want incidents, or not too many records."""
+    """Return the feeds of sinks with `emit: incidents` or `min_interval`."""
     return [
         Feed(name, "incidents" if section.emit == "incidents" else "anomalies", section.min_interval or 0.0)
         for section, name in zip(config.sinks, _sink_names(config), strict=True)

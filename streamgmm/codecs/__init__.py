@@ -42,7 +42,7 @@ class SchemaRegistry:
 
 @dataclass(frozen=True, slots=True)
 class CodecSettings:
-    """What every codec is told.
+    """Settings of a codec.
 
     Attributes
     ----------

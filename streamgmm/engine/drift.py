@@ -1,12 +1,11 @@
-"""Does the stream still look like what the model remembers? A test martingale on p-values, and what to do about it.
+"""Drift detection by a test martingale on p-values, and the rules for cutting the window.
 
-As long as rows come from what the calibration buffer holds, p-values are uniform, and whoever bets that they are small
-loses: the capital of one bet is a martingale, and it ever exceeds 1/δ with a probability of at most δ (Vovk et al.
-2003, "Testing exchangeability on-line"). What is followed here begins anew at every lowest point (as a CUSUM,
-Volkhonskiy et al. 2017). So that bound holds for each beginning, not for the whole of a stream: the mean number of rows
-before a false alarm is at least 1/δ. Betting on ranks needs no scale and no reference of its own; a floor under the
-p-values keeps a few wild rows from deciding. The place where the capital was last at its lowest tells when the change
-began.
+If rows have the distribution of the calibration buffer, p-values are uniform, and a bet that they are small loses. The
+capital of the bet is then a martingale, and the probability that it ever exceeds 1/δ is at most δ (Vovk et al. 2003,
+"Testing exchangeability on-line"). The statistic here restarts at every lowest point (as a CUSUM, Volkhonskiy et al.
+2017). So the bound holds for each restart, not for a whole stream: the mean number of rows before a false alarm is at
+least 1/δ. A bet on ranks needs no scale and no reference sample. A floor under the p-values limits the effect of single
+extreme rows. The last lowest point of the capital is the estimated start of the change.
 """
 
 from __future__ import annotations
@@ -26,27 +25,27 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 Adaptation: TypeAlias = Literal["stable", "balanced", "fast"]
-# The bet: each row multiplies the capital by ε p^(ε − 1); a row counts as one in so many at most.
+# The bet: each row multiplies the capital by ε p^(ε − 1). p-values below RAREST count as RAREST.
 EPSILON = 0.5
 RAREST = 1e-3
-# Evidence is not hoarded beyond this: what is over must be forgotten within a few hundred rows, however bad it was.
+# The evidence is limited to this, so that it falls within a few hundred rows after a change is over.
 MOST_EVIDENCE = 66.0
-# EM passes that carry a member over to what is left of its window.
+# EM passes that fit a member to the remaining rows of its window.
 CUT_PASSES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When an alarm is raised, and how much of the past it leaves.
+    """When an alarm is raised, and how many rows are kept.
 
     Attributes
     ----------
     evidence : float
         Log of the capital, nats.
     rows : int
-        Learnt rows since the change began: what is shorter is an event, not a new state of things.
+        Least number of learnt rows since the start of the change. A shorter change is an event.
     keep : int
-        Rows that are always kept; more where the change began before them.
+        Least number of rows to keep. More rows are kept if the change started earlier.
     """
 
     evidence: float
@@ -61,20 +60,20 @@ RULES: Mapping[str, Rule | None] = {
     "fast": Rule(evidence=30.0, rows=20, keep=50),
 }
 
-# What a change that was held back and adopted leaves where no rule would cut.
+# The rule for a change that was held back and adopted, if `adaptation` has no rule.
 ADOPTED = Rule(evidence=60.0, rows=0, keep=1000)
 
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The bet so far.
+    """State of the bet.
 
     Attributes
     ----------
     evidence : float
-        Log of the capital since its lowest, nats.
+        Log of the capital since its lowest point, nats.
     rows : int
-        Learnt rows since then.
+        Learnt rows since that point.
     """
 
     evidence: float = 0.0
@@ -87,5 +86,5 @@ class Drift:
         return Drift(float(after[0]), int(after[1]))
 
     def alarms(self, rule: Rule | None) -> bool:
-        """Return whether the evidence suffices."""
+        """Return whether the rule raises an alarm."""
         return rule is not None and self.evidence > rule.evidence and self.rows >= rule.rows

@@ -1,8 +1,9 @@
-"""What flagged rows teach, and what becomes of a change while nobody knows whether it stays.
+"""Which flagged rows are learnt, and how a change is handled while it is undecided.
 
-A single flagged row is learnt, counted for less, or left out. A sustained change is another matter: left out, it would
-be flagged for ever. Without `adopt_after` it is learnt as it comes, and the drift rule may cut what came before. With
-`adopt_after` its rows are held back: they are forgotten when it ends before that, and become the memory when it stays.
+Single flagged rows are learnt, learnt in part, or left out. The rows of a sustained change must not be left out, or
+they would be flagged for ever. Without `adopt_after` they are learnt at once, and the drift rule may cut older rows.
+With `adopt_after` they are held back. They are discarded if the change ends before that time, and become the window if
+it lasts.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     Hashes = NDArray[np.uint64]
 
 LearnFlagged: TypeAlias = Literal["accept", "down_weight", "exclude"]
-# A flagged row that counts for less enters the window once in so many times: its weight, without any weights.
+# With `down_weight` one in this many flagged rows enters the window. It replaces row weights.
 FLAGGED_ONE_IN = 10
-# Evidence (nats) from which flagged rows are no single events any more.
+# Evidence (nats) above which flagged rows belong to a sustained change.
 SUSTAINED = 10.0
 
 

@@ -1,8 +1,8 @@
-"""Which flags deserve a page: what people say of single fields, in the fields' own units.
+"""Rules for flags by column, in the unit of the column.
 
-A row is flagged for its joint density; a rule asks afterwards whether what makes it improbable matters to anybody.
-Rules only take flags back. Score, p-value and log-density of the row stay what they are, and so does the adaptive
-level, which goes on counting the row as flagged: otherwise it would flag other trifles to make up for these.
+A row is flagged by its joint density. The rules of its leading columns then decide whether it keeps the flag. Rules
+only withdraw flags. They do not change score, p-value and log-density of the row. The adaptive level still counts the
+row as flagged. Otherwise it would flag other irrelevant rows instead.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ NOTABLE = 4.0
 
 @dataclass(frozen=True, slots=True)
 class FieldRule:
-    """What a field must do to be worth a flag.
+    """Rule that a field must meet to justify a flag.
 
     Attributes
     ----------
     direction : {"high", "low", "both"}
-        Where it must be: above, below, or on either side of what was expected.
+        Side of the expected value on which it must be.
     min_deviation : float
-        How far from what was expected it must be, in the field's own unit.
+        Least distance from the expected value, in the unit of the field.
     """
 
     direction: Literal["high", "low", "both"] = "both"
     min_deviation: float = 0.0
 
     def admits(self, contribution: Contribution) -> bool:
-        """Return whether the field's value is worth a flag; one without an expectation always is."""
+        """Return whether the value meets the rule. A value without an expected value always does."""
         deviation = contribution.observed - contribution.expected
         if math.isnan(deviation):
             return True
@@ -45,10 +45,10 @@ class FieldRule:
 
 
 def leading(explanation: Explanation) -> list[Contribution]:
-    """Return the contributions that make the row improbable: those of a notable excess.
+    """Return the leading contributions: those with a notable excess.
 
-    Where no column reaches that, many small deviations add up, and those count that have at least half of the largest
-    excess. Empty where no column alone is surprising.
+    If no column has a notable excess, they are those with at least half of the largest excess. The result is empty if
+    no column has a positive excess.
     """
     found = [(c.excess, c) for c in explanation.contributions]
     largest = max((e for e, _ in found), default=0.0)
@@ -59,6 +59,6 @@ def leading(explanation: Explanation) -> list[Contribution]:
 
 
 def deserves_flag(explanation: Explanation, rules: Mapping[str, FieldRule]) -> bool:
-    """Return whether a flagged row keeps its flag: one of its leading contributions is admitted, or there are none."""
+    """Return whether a flagged row keeps its flag: a leading contribution meets its rule, or there is none."""
     leaders = leading(explanation)
     return not leaders or any(c.feature not in rules or rules[c.feature].admits(c) for c in leaders)

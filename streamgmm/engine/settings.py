@@ -1,4 +1,4 @@
-"""What an engine is told once, at its making."""
+"""Settings of an engine."""
 
 from __future__ import annotations
 

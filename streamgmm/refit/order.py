@@ -1,4 +1,4 @@
-"""Does the order of rows say anything? Where it does, a temporal member looks at the recent past of each column."""
+"""Whether the order of rows carries information. Only then does the temporal member have a weight."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class KafkaSinkSettings:
     compression
         How batches are compressed; None for not at all.
     linger_ms
-        How long a batch waits for company. A flush does not wait for it.
+        Time that a batch waits for more records. A flush does not wait for it.
     transcode
         Whether JSON values leave as MessagePack.
     buffer_records
@@ -208,7 +208,7 @@ class KafkaSink:
         return self._now() - since > TOPIC_GRACE and refreshed - refreshed_then > TOPIC_GRACE / 2
 
     def _await(self, deadline: float) -> None:
-        """Wait for the sends that are under way, without waiting for company (linger)."""
+        """Wait for the sends in progress, without waiting for more records (linger)."""
         if not self._sent or self._producer is None:
             return
         try:

@@ -216,7 +216,7 @@ def test_a_part_that_recovers_in_the_grace_is_forgiven(watch):
 
 def test_words_that_do_not_get_out_do_not_keep_us(monkeypatch):
     """A full pipe blocks whoever writes to it: the exit comes all the same."""
-    monkeypatch.setattr("streamgmm.supervisor.TESTAMENT_SECONDS", 0.1)
+    monkeypatch.setattr("streamgmm.supervisor.LAST_LOG_SECONDS", 0.1)
     release = threading.Event()
     ended = []
     now = [0.0]
@@ -260,7 +260,7 @@ def test_a_hung_process_names_the_part_shows_its_stack_and_exits_1():
 HOLDING_THE_LOCK = """
 import re, time
 from streamgmm import supervisor
-supervisor.TESTAMENT_SECONDS = 0.1
+supervisor.LAST_LOG_SECONDS = 0.1
 deadlines = dict.fromkeys(supervisor.COMPUTING, 0.5)
 watch = supervisor.Supervisor(last_resort=lambda: None, now=time.monotonic, deadlines=deadlines, grace=0.1)
 watch.start()
