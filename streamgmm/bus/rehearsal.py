@@ -7,6 +7,7 @@ an aborted transaction with their markers, one that begins before the fetch, and
 from __future__ import annotations
 
 import inspect
+import logging
 import struct
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,7 +21,7 @@ from kafka.record.util import calc_crc32c
 from streamgmm.bus import record_kernels as columns
 from streamgmm.bus.blocks import BlockCarry
 from streamgmm.bus.decompression import CODECS
-from streamgmm.bus.hook import CONTROL, TRANSACTIONAL, UNBOUNDED, BlockRecords
+from streamgmm.bus.hook import CONTROL, TRANSACTIONAL, UNBOUNDED, BlockRecords, hasten
 from streamgmm.records import TopicPartition
 
 if TYPE_CHECKING:
@@ -95,6 +96,16 @@ def sample() -> bytes:
         add(attributes=TRANSACTIONAL, producer=producer)
         add([(marker, b"\0\0\0\0\0\0", [])], attributes=TRANSACTIONAL | CONTROL, producer=producer)
     return b"".join(made) + batch(base, SAMPLE)[:-1]
+
+
+def fits_here() -> bool:
+    """Return whether the hook fits the installed kafka-python; the faster receive path goes with it."""
+    reason = misfit()
+    if reason:
+        logging.getLogger(__name__).warning("records are decoded one by one, which is much slower: %s", reason)
+        return False
+    hasten()
+    return True
 
 
 def misfit() -> str:

@@ -21,7 +21,7 @@ from streamgmm.bus.client import PASSING
 from streamgmm.bus.marks import NO_EPOCH, Mark, Stamps, epochs_of
 from streamgmm.bus.membership import Membership, kafkas
 from streamgmm.bus.one_by_one import RecordCarry
-from streamgmm.bus.rehearsal import misfit
+from streamgmm.bus.rehearsal import fits_here
 from streamgmm.bus.rejoin import finish_join
 from streamgmm.bus.watch import DAMAGE_HINT, Watch
 from streamgmm.errors import RetryableError, StopError, StreamgmmError
@@ -97,7 +97,7 @@ class KafkaSource:
         """
         self._resume, self._covered = resume, dict(resume.covered)
         self._topics = {tp.topic: position.identity for tp, position in resume.covered.items()}
-        fits = self._settings.fetch == "blocks" and _fits()
+        fits = self._settings.fetch == "blocks" and fits_here()
         self._consumer = client.consumer(self._settings.connection, **client_options(self._settings))
         self.hooked = fits and hook.hook(self._consumer)
         if not self.hooked:
@@ -490,13 +490,3 @@ class KafkaSource:
         if left and all(self._watch.holds(tp) for tp in left):
             raise StopError(f"damaged record batch at {self._watch.damage(left[0])}", hint=DAMAGE_HINT)
         return not left
-
-
-def _fits() -> bool:
-    """Return whether the hook fits the installed kafka-python; the faster receive path goes with it."""
-    reason = misfit()
-    if reason:
-        logger.warning("records are decoded one by one, which is much slower: %s", reason)
-        return False
-    hook.hasten()
-    return True

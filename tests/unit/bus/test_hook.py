@@ -177,7 +177,7 @@ def test_a_misfit_falls_back_with_a_warning(monkeypatch, caplog):
     asked = SimpleNamespace(_fetcher=SimpleNamespace(PartitionRecords=None), subscribe=lambda *_, **__: None,
                             partitions_for_topic=lambda _: {0})  # fmt: skip
     monkeypatch.setattr(kafka.client, "consumer", lambda *_, **__: asked)
-    monkeypatch.setattr(kafka, "misfit", lambda: "it has changed")
+    monkeypatch.setattr(rehearsal, "misfit", lambda: "it has changed")
     source = kafka.build(kafka.KafkaSourceSettings(None, ("t",)), now=lambda: 0.0)
     monkeypatch.setattr(kafka, "client_options", lambda _: {})
     source.start(Resume({}, 0))
