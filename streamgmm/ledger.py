@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,11 @@ class Part:
         """Return how many of the part's records had a null value, the muted ones aside."""
         mine = (fields.tombstones >= self.records.start) & (fields.tombstones < self.records.stop)
         return int((~self.muted[fields.tombstones[mine]]).sum())
+
+    def passed(self, fields: FeatureBatch) -> Counter[str]:
+        """Return how much of the part's records was no row, by kind, the muted ones aside."""
+        start, stop = self.records.start, self.records.stop
+        return Counter(p.kind for p in fields.passed if start <= p.record < stop and not self.muted[p.record])
 
     def counted(self, fields: FeatureBatch) -> NDArray[np.bool_]:
         """Return which of the part's rows are not muted."""

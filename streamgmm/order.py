@@ -184,6 +184,7 @@ def _chosen(
     of_row = place[fields.record]
     rows = np.argsort(of_row, kind="stable")[np.count_nonzero(of_row < 0) :]
     rejects = [replace(r, record=int(place[r.record])) for r in fields.rejects if place[r.record] >= 0]
+    passed = [p._replace(record=int(place[p.record])) for p in fields.passed if place[p.record] >= 0]
     left = place[fields.tombstones]
     return (
         replace(
@@ -204,6 +205,7 @@ def _chosen(
             event_time=fields.event_time[rows],
             rejects=tuple(sorted(rejects, key=lambda r: (r.record, r.row))),
             tombstones=np.sort(left[left >= 0]),
+            passed=tuple(sorted(passed, key=lambda p: p.record)),
         ),
     )
 

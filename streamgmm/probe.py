@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -189,6 +190,8 @@ def vectors(config: Config) -> Iterator[Finding]:
         yield Finding(False, "record", f"would be rejected ({reject.reason}): {reject.detail}")
     if len(decoded.tombstones):
         yield Finding(True, "records", f"{len(decoded.tombstones)} without a row (deleted)")
+    for kind, n in sorted(Counter(p.kind for p in decoded.passed).items()):
+        yield Finding(True, "records", f"{n} without a row ({kind})")
 
 
 def table(decoded: FeatureBatch, fields: Sequence[Field]) -> str:

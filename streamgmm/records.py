@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,12 @@ RejectReason: TypeAlias = Literal["decode", "schema", "dimension", "non_finite",
 REJECT_REASONS: tuple[RejectReason, ...] = ("decode", "schema", "dimension", "non_finite", "oversize")
 UnscoredReason: TypeAlias = Literal["warming_up", "missing", "tombstone"]
 UNSCORED_REASONS: tuple[UnscoredReason, ...] = ("warming_up", "missing", "tombstone")
+# What an envelope may hold in place of a row. Debezium: its own records, statements and messages, and MongoDB's updates
+# without the document; Telegraf: a metric that has none of the declared fields.
+WithoutRow: TypeAlias = Literal[
+    "heartbeat", "truncate", "message", "transaction", "schema_change", "no_document", "other_measurement"
+]
+WITHOUT_ROW: tuple[WithoutRow, ...] = get_args(WithoutRow)
 # ScoredBatch.status is an index into this table.
 STATUSES: tuple[str, ...] = ("scored", *UNSCORED_REASONS)
 # `notice`: the p-value of the flagged row is above the target rate, because the adaptive level had risen above it.
@@ -174,6 +180,13 @@ class Reject:
     detail: str
 
 
+class Passed(NamedTuple):
+    """A part of a record, by its index into the RecordBatch, that is no row and nothing to reject."""
+
+    record: int
+    kind: WithoutRow
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureBatch:
     """Decoded vectors, one per row. A record may contain several.
@@ -192,6 +205,8 @@ class FeatureBatch:
         In stream order.
     tombstones : (m,) int64
         Indices of records with a null value, or with an envelope of a deleted row.
+    passed
+        Other parts of records that hold no row; in stream order.
     complete
         True if it is known that no cell is missing. False if it is not known.
     """
@@ -202,6 +217,7 @@ class FeatureBatch:
     event_time: Floats
     rejects: tuple[Reject, ...] = ()
     tombstones: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    passed: tuple[Passed, ...] = ()
     complete: bool = False
 
     def __len__(self) -> int:
@@ -473,15 +489,16 @@ class Contact(NamedTuple):
 class Report:
     """The results of one turn of the loop. Observers are called with it.
 
-    `scored` + sum(`unscored`) + sum(`rejected`) is the number of rows. Rows that a restart learns again are only in
-    `replayed`, because they were counted before. Partitions in `ahead` wait because their next rows are later than
-    those of others.
+    `scored` + sum(`unscored`) + sum(`rejected`) is the number of rows. `passed` counts events without a row. Rows that
+    a restart learns again are only in `replayed`, because they were counted before. Partitions in `ahead` wait because
+    their next rows are later than those of others.
     """
 
     consumed: Mapping[str, int] = field(default_factory=dict)
     scored: int = 0
     unscored: Mapping[str, int] = field(default_factory=dict)
     rejected: Mapping[str, int] = field(default_factory=dict)
+    passed: Mapping[str, int] = field(default_factory=dict)
     replayed: int = 0
     anomalies: Mapping[str, int] = field(default_factory=dict)
     withdrawn: int = 0

@@ -44,6 +44,7 @@ def report_part(
         scored=numbers[STATUSES.index("scored")],
         unscored=unscored,
         rejected=Counter(r.reason for r in part.rejects(fields)),
+        passed=part.passed(fields),
         replayed=int((~counted).sum()),
         anomalies=dict(zip(SEVERITIES, _by_number(scored.severity[flagged], len(SEVERITIES)), strict=True)),
         withdrawn=int(counted[list(scored.withdrawn)].sum()),

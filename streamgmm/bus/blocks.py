@@ -15,7 +15,7 @@ from kafka import errors
 
 from streamgmm.bus import record_kernels as columns
 from streamgmm.bus.damage import DamagedBatchError
-from streamgmm.bus.decompression import CODECS
+from streamgmm.bus.decompression import CODECS, Bound
 from streamgmm.bus.headers import HeaderColumn
 from streamgmm.order import Shares
 from streamgmm.records import ByteColumn, RecordBatch, TopicPartition
@@ -187,6 +187,10 @@ class Block:
         """Forget the bodies of batches that are done; return how many bytes the others have."""
         for at in [at for at in self._bodies if at < self._at]:
             del self._bodies[at]
+        return self.unpacked()
+
+    def unpacked(self) -> int:
+        """Return how many bytes are decompressed and not forgotten."""
         return sum(map(len, self._bodies.values()))
 
     def shrink(self) -> None:
@@ -246,9 +250,9 @@ class BlockCarry:
         """
         self._settle(size)
         taken: dict[TopicPartition, _Portion] = {}
-        share, alone = size / rows, len(self._blocks) == 1
+        share, alone, room = size / rows, len(self._blocks) == 1, Bound.most
         for tp, most in list(self._shares.portions(self._blocks, rows)):
-            if rows <= 0 or size <= 0:
+            if rows <= 0 or size <= 0 or room <= 0:
                 break
             try:
                 portion = self._portion(tp, min(most, rows), max(min(size, int(share * most)), 1), alone=alone)
@@ -261,6 +265,8 @@ class BlockCarry:
                 break
             taken[tp] = portion
             rows, size = rows - portion.out.shape[1], size - portion.held
+            # A few records may have come out of a batch that holds much more, in each of many partitions.
+            room -= sum(block.unpacked() for block in self._blocks[tp])
             self._shares.note(tp, portion.out.shape[1])
             self._blocks[tp] = self._blocks.pop(tp)
         return _batch({tp: portion for tp, portion in taken.items() if portion.out.shape[1]})

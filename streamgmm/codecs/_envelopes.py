@@ -16,7 +16,7 @@ from streamgmm.codecs._payload import RefusalError, describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from streamgmm.records import Json
+    from streamgmm.records import Json, WithoutRow
 
     Parse: TypeAlias = Callable[[memoryview], Json]
 
@@ -30,18 +30,24 @@ _EXTENDED: Mapping[str, Callable[[Any], Json]] = {
     "$date": lambda inner: inner,
 }
 _MOST_DEPTH = 16
+# What stands around the fields of a Telegraf metric, and all that a heartbeat of Debezium holds.
+AROUND = ("name", "tags", "timestamp")
+_HEARTBEAT = {"ts_ms", "ts_us", "ts_ns"}
 
 
 class Content(NamedTuple):
     """What was inside, and the event time that its envelope names (None where it names none), in this unit.
 
-    `refusal` says why this one of several is no row.
+    `refusal` says why this one of several is rejected, `without_row` what it is where it holds no row. `fields` are a
+    metric's own, without what stands around them.
     """
 
     payload: Json
     time: Json = None
     unit: str = "s"
     refusal: RefusalError | None = None
+    without_row: WithoutRow | None = None
+    fields: Mapping[str, Json] | None = None
 
 
 def unwrapped(payload: Json, envelope: str | None, parse: Parse) -> tuple[Content, ...]:
@@ -69,6 +75,9 @@ def unwrapped(payload: Json, envelope: str | None, parse: Parse) -> tuple[Conten
 def _debezium(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:  # noqa: ARG001 - as all in the table
     """Open a change event, with or without its schema beside it. A deleted row leaves nothing to score."""
     change = payload["payload"] if isinstance(payload.get("payload"), dict) else payload
+    without = _without_row(change)
+    if without is not None:
+        return (Content(None, without_row=without),)
     if "after" not in change:
         raise RefusalError("schema", "not a Debezium envelope: there is neither payload.after nor after")
     if change["after"] is None:
@@ -80,6 +89,23 @@ def _debezium(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:
     if isinstance(change["after"], str):  # MongoDB's connector writes a text of extended JSON
         return (Content(_extended(_document(change["after"], "after")), time, "ms"),)
     return (Content(change["after"], time, "ms"),)
+
+
+def _without_row(change: Mapping[str, Json]) -> WithoutRow | None:
+    """Return what a record of Debezium is that is no change of a row."""
+    operations: Mapping[Json, WithoutRow] = {"t": "truncate", "m": "message"}
+    operation = change.get("op")
+    if isinstance(operation, str) and operation in operations:
+        return operations[operation]
+    if change.get("after") is None and "updateDescription" in change and operation != "d":
+        return "no_document"
+    if "after" in change or "op" in change:
+        return None
+    if "ddl" in change or "tableChanges" in change:
+        return "schema_change"
+    if change.get("status") in {"BEGIN", "END"} and "id" in change:
+        return "transaction"
+    return "heartbeat" if "ts_ms" in change and set(change) <= _HEARTBEAT else None
 
 
 def _telegraf(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:  # noqa: ARG001 - as all in the table
@@ -97,8 +123,8 @@ def _telegraf(payload: Mapping[str, Json], parse: Parse) -> tuple[Content, ...]:
             refusal = RefusalError("schema", f"not a Telegraf metric: fields is {describe(fields)}")
             contents.append(Content(None, refusal=refusal))
             continue
-        around = {key: metric[key] for key in ("name", "tags", "timestamp") if key in metric}
-        contents.append(Content(around | fields, metric.get("timestamp")))
+        around = {key: metric[key] for key in AROUND if key in metric}
+        contents.append(Content(around | fields, metric.get("timestamp"), fields=fields))
     return tuple(contents)
 
 

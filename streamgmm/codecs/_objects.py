@@ -7,15 +7,16 @@ The careful reading of one payload is the rule for all of them: null and NaN are
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from streamgmm.codecs import _block
-from streamgmm.codecs._envelopes import unwrapped
+from streamgmm.codecs._envelopes import AROUND, unwrapped
 from streamgmm.codecs._payload import RefusalError, category, describe, encodable, lookup, number, seconds
-from streamgmm.records import Reject
+from streamgmm.records import Passed, Reject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from streamgmm.codecs import CodecSettings
     from streamgmm.codecs._envelopes import Content
-    from streamgmm.records import FeatureBatch, Json, RecordBatch
+    from streamgmm.records import FeatureBatch, Json, RecordBatch, WithoutRow
 
     Row: TypeAlias = tuple[tuple[float | None, ...], float]
     Parse: TypeAlias = Callable[[memoryview], Json]
@@ -155,6 +156,8 @@ class _Found:
         self._row: list[int] = []
         self._times: list[float] = []
         self._deleted: list[int] = []
+        self._passed: list[Passed] = []
+        self._paths = [field.path for field in settings.fields]
         self._codes: dict[str, float] = {}
 
     def add(self, record: int, contents: tuple[Content, ...]) -> None:
@@ -162,6 +165,10 @@ class _Found:
         if not contents:
             self._deleted.append(record)
         for row, content in enumerate(contents):
+            without = content.without_row or self._other(content)
+            if without is not None:
+                self._passed.append(Passed(record, without))
+                continue
             try:
                 values, time = self._read(content)
             except RefusalError as refusal:
@@ -185,6 +192,13 @@ class _Found:
             time = seconds(lookup(content.payload, timestamp.path), timestamp.unit)
         return values, time if timestamp is not None else self._time_around(content)
 
+    def _other(self, content: Content) -> WithoutRow | None:
+        """Return whether a metric has none of the declared fields, though some of them are no tags."""
+        if content.fields is None:
+            return None
+        own = [path for path in self._paths if path.partition(".")[0] not in AROUND or path in content.fields]
+        return "other_measurement" if own and all(lookup(content.fields, path) is None for path in own) else None
+
     @staticmethod
     def _time_around(content: Content) -> float:
         """Return the envelope's time: nobody asked for it, so one that cannot be read decides nothing."""
@@ -202,4 +216,5 @@ class _Found:
         event_time = np.where(np.isnan(inside), _block.record_time(batch)[record], inside)
         deleted = np.array(self._deleted, dtype=np.int64)
         none = np.union1d(_block.tombstones(batch), deleted)
-        return _block.feature_batch(self._settings, X, record, row, event_time, self.rejects, none)
+        found = _block.feature_batch(self._settings, X, record, row, event_time, self.rejects, none)
+        return replace(found, passed=tuple(self._passed)) if self._passed else found

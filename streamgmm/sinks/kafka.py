@@ -16,6 +16,7 @@ from kafka import errors
 
 from streamgmm.bus import client
 from streamgmm.bus.internals import metadata_seconds
+from streamgmm.bus.null_headers import sendable
 from streamgmm.errors import RetryableError, StopError, StreamgmmError
 from streamgmm.sinks._rendering import SOURCE_HEADER, as_msgpack, is_truncated
 from streamgmm.sinks._shortening import shortened, size
@@ -171,7 +172,7 @@ class KafkaSink:
                     topic,
                     value=record.value,
                     key=record.key,
-                    headers=list(record.headers),
+                    headers=sendable(record.headers),
                     timestamp_ms=record.timestamp_ms,
                 )
             except TOO_LARGE:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import errors
 
-from streamgmm.bus import client, damage, hook, internals, positions
+from streamgmm.bus import client, damage, decompression, hook, internals, positions
 from streamgmm.bus.answers import Answers
 from streamgmm.bus.behind import PARTITION_FETCH_BYTES, Behind, fetch_bytes
 from streamgmm.bus.blocks import BlockCarry
@@ -102,6 +102,7 @@ class KafkaSource:
         self.hooked = fits and hook.hook(self._consumer)
         if not self.hooked:
             damage.raise_again(self._consumer)
+        decompression.limit(self._settings.batch_bytes)
         self._carry = BlockCarry() if self.hooked else RecordCarry()
         self._answers.listen(self._consumer)
         with client.translated("subscribing"):

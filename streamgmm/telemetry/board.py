@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from streamgmm.records import Contact
+from streamgmm.telemetry.absent import Absent
 from streamgmm.telemetry.health import Health, Vitals, judge
 from streamgmm.telemetry.log import moment, silence
 
@@ -28,6 +29,8 @@ class _Picture:
     """Everything that reports have said so far; never changed, only replaced."""
 
     rows: Mapping[str, int]
+    without_row: Mapping[str, int] = field(default_factory=dict)
+    absent: tuple[str, ...] = ()
     engine: EngineStatus | None = None
     partitions: tuple[tuple[str, int, int | None, int | None], ...] = ()
     waiting: tuple[tuple[str, int, str], ...] = ()
@@ -73,6 +76,7 @@ class Board:
         self._stuck = stuck
         self._clock = clock
         self._started = clock()
+        self._absent = Absent()
         nothing = {"records": 0, "errors": 0, "last_error": None, "stuck_since": None}
         self._picture = _Picture(
             rows=dict.fromkeys(("scored", "unscored", "rejected", "replayed", "anomalies"), 0),
@@ -81,6 +85,7 @@ class Board:
 
     def observe(self, report: Report) -> None:
         """Publish what a report says. Only the loop's thread calls this."""
+        self._absent.observe(report)
         before, now = self._picture, self._clock()
         rows = {
             "scored": report.scored,
@@ -95,6 +100,8 @@ class Board:
         self._picture = replace(
             before,
             rows={name: before.rows[name] + n for name, n in rows.items()},
+            without_row=Counter(before.without_row) + Counter(report.passed),
+            absent=self._absent.names,
             engine=report.engine or before.engine,
             partitions=tuple(
                 (tp.topic, tp.partition, report.next_offsets.get(tp), report.lag.get(tp)) for tp in report.assigned
@@ -137,6 +144,8 @@ class Board:
             "time": self._clock(),
             "health": asdict(self.health()),
             "rows": dict(p.rows),
+            "without_row": dict(p.without_row),
+            "absent_fields": list(p.absent),
             "last_event_time": p.last_event_time,
             "engine": None if p.engine is None else asdict(p.engine) | {"version": str(p.engine.version)},
             "last_answer": p.contact.answered,

@@ -10,7 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from streamgmm.records import DRIFT_DETECTORS, MOVES, REJECT_REASONS, SEVERITIES, STAGES, UNSCORED_REASONS, WAITING
+from streamgmm.records import (
+    DRIFT_DETECTORS,
+    MOVES,
+    REJECT_REASONS,
+    SEVERITIES,
+    STAGES,
+    UNSCORED_REASONS,
+    WAITING,
+    WITHOUT_ROW,
+)
 
 PREFIX = "streamgmm_"
 MAX_PARTITIONS = 64  # of one topic; above, `sum` and `max` (`oldest` for moments) stand for all of them
@@ -95,6 +104,12 @@ CATALOGUE: tuple[Metric, ...] = (
         "counter",
         "Rows that were not scored, by reason.",
         (Label("reason", UNSCORED_REASONS),),
+    ),
+    Metric(
+        "events_without_row_total",
+        "counter",
+        "Events inside envelopes that are no rows, by kind; other_measurement = a metric without any declared field.",
+        (Label("kind", WITHOUT_ROW),),
     ),
     Metric(
         "rows_rejected_total",

@@ -108,6 +108,7 @@ class Metrics:
             ("records_consumed_total", report.consumed),
             ("rows_unscored_total", report.unscored),
             ("rows_rejected_total", report.rejected),
+            ("events_without_row_total", report.passed),
             ("anomalies_total", report.anomalies),
             ("feature_missing_total", report.missing),
             ("sink_records_total", report.sink_records),

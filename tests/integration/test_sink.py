@@ -45,14 +45,14 @@ def test_records_arrive_as_they_were_written(codec, kafka, make_topic, consume_a
     sink = sinks(kafka.connection, topic, compression=codec)
     sink.write(
         [
-            OutputRecord(b"v", b"k", (("a", b"1"), ("b", b"")), timestamp_ms=1_700_000_000_123),
+            OutputRecord(b"v", b"k", (("a", b"1"), ("b", b""), ("c", None)), timestamp_ms=1_700_000_000_123),
             OutputRecord(b"", None),
         ]
     )
     assert sink.flush(120.0)
     first, second = consume_all(topic)
     assert (first.key, first.value, first.timestamp) == (b"k", b"v", 1_700_000_000_123)
-    assert list(first.headers) == [("a", b"1"), ("b", b"")]
+    assert list(first.headers) == [("a", b"1"), ("b", b""), ("c", None)]
     assert (second.key, second.value) == (None, b"")
 
 

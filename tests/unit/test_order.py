@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamgmm.order import Order, Shares
 from streamgmm.order import merged as merge
-from streamgmm.records import FeatureBatch, Reject, TopicPartition
+from streamgmm.records import FeatureBatch, Passed, Reject, TopicPartition
 
 A, B, C = PARTITIONS = tuple(TopicPartition("t", i) for i in range(3))
 NOW = 1e9
@@ -90,6 +90,7 @@ def test_what_was_decoded_moves_with_its_record():
         event_time=np.array([3.0, 3.0, 1.0, 9.0]),
         rejects=(Reject(0, 1, "schema", "one row"), Reject(1, -1, "decode", ""), Reject(3, -1, "decode", "")),
         tombstones=np.array([], dtype=np.int64),
+        passed=(Passed(0, "truncate"), Passed(2, "heartbeat"), Passed(4, "message")),
     )
     batch, fields, back = Order().arrange(batch, fields, NOW)
     assert [(batch.topic_partition(i), int(o)) for i, o in enumerate(batch.offset)] == [(B, 0), (B, 1), (A, 0), (A, 1)]
@@ -97,6 +98,7 @@ def test_what_was_decoded_moves_with_its_record():
     assert fields.record.tolist() == [0, 2, 2]
     assert fields.row.tolist() == [0, 0, 2]
     assert [(r.record, r.row) for r in fields.rejects] == [(1, -1), (2, 1), (3, -1)]
+    assert fields.passed == ((0, "heartbeat"), (2, "truncate"))
     assert [batch.key[i] for i in range(4)] == [b"key 1", b"key 1", b"key 0", b"key 0"]
     assert back == {B: 2}
 

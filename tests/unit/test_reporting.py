@@ -7,7 +7,7 @@ import pytest
 from batches import record_batch
 
 from streamgmm.ledger import Part
-from streamgmm.records import STATUSES, FeatureBatch, RecordBatch, Reject, ScoredBatch, TopicPartition
+from streamgmm.records import STATUSES, FeatureBatch, Passed, RecordBatch, Reject, ScoredBatch, TopicPartition
 from streamgmm.reporting import report_part
 
 NAN = float("nan")
@@ -59,6 +59,14 @@ def test_rows_are_counted_by_their_fate():
     assert r.replayed == 0
     assert r.sink_records == {"kafka": 2}
     assert r.p_values.tolist() == [0.5, 0.5]
+
+
+def test_what_is_no_row_is_counted_by_kind_where_it_is_not_muted():
+    passed = (Passed(0, "heartbeat"), Passed(1, "truncate"), Passed(2, "heartbeat"), Passed(2, "heartbeat"))
+    f = replace(fields(1, record=[3]), passed=passed)
+    r = report(record_batch([b"x"] * 4), f, scored(["scored"]), muted=[0])
+    assert (r.scored, r.unscored, r.rejected, r.passed) == (1, {}, {}, {"heartbeat": 2, "truncate": 1})
+    assert report(record_batch([b"x"] * 4), f, scored(["scored"]), records=(0, 2)).passed["heartbeat"] == 1
 
 
 def test_what_was_delivered_before_a_restart_counts_as_replayed_only():

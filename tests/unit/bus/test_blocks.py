@@ -16,6 +16,7 @@ from streamgmm.bus import blocks
 from streamgmm.bus import record_kernels as columns
 from streamgmm.bus.blocks import Block, BlockCarry, batches_of
 from streamgmm.bus.damage import DamagedBatchError
+from streamgmm.bus.decompression import Bound
 from streamgmm.bus.rehearsal import TIME
 from streamgmm.records import TopicPartition
 
@@ -249,3 +250,27 @@ def test_decompressed_bytes_are_bounded(carry):
         held = sum(len(body) for blocks in carry._blocks.values() for b in blocks for body in b._bodies.values())
         assert held <= 2 * 110_000
     assert seen == {A: list(range(100)), B: list(range(100))}
+
+
+def test_a_batch_that_holds_too_much_is_damage_and_what_came_before_it_is_handed_over(carry, monkeypatch):
+    monkeypatch.setattr(Bound, "most", 1 << 20)
+    small = batch([Row(0, TIME, None, b"x", ())], 0, 0, attributes=1, compress=gzip.compress)
+    bomb = batch([Row(1, TIME, None, bytes(2 << 20), ())], 1, 1, attributes=1, compress=gzip.compress)
+    carry.put({A: [block(A, small + bomb)]})
+    assert carry.take(100, 10**9).offset.tolist() == [0]
+    with pytest.raises(DamagedBatchError, match="TooLargeError: more than 1 MiB"):
+        carry.take(100, 10**9)
+
+
+def test_batches_that_hold_much_are_not_all_decompressed_at_once(carry, monkeypatch):
+    monkeypatch.setattr(Bound, "most", 1000)
+    partitions = [TopicPartition("t", n) for n in range(6)]
+    for tp in partitions:
+        rows = [Row(i, TIME, None, bytes(40), ()) for i in range(10)]
+        carry.put({tp: [block(tp, batch(rows, 0, 9, attributes=1, compress=gzip.compress))]})
+    seen = set()
+    while carry:
+        found = carry.take(6, 10**6)
+        assert 0 < len(found.partitions) <= 3
+        seen |= set(found.partitions)
+    assert seen == set(partitions)

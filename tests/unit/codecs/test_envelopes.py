@@ -180,3 +180,38 @@ def test_a_metric_that_is_none_leaves_its_siblings_alone():
         (1, "row 1: not a Telegraf metric: fields is null"),
         (2, "row 2: not a Telegraf metric: fields is null"),
     ]
+
+
+@pytest.mark.parametrize("codec", sorted(WRITERS))
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ({"ts_ms": 5}, "heartbeat"),
+        ({"ts_ms": 5, "ts_us": 5000, "ts_ns": 5000000}, "heartbeat"),
+        ({"op": "t", "source": {}, "ts_ms": 5}, "truncate"),
+        ({"op": "t", "before": None, "after": None, "source": {}}, "truncate"),
+        ({"op": "m", "message": {"prefix": "p", "content": "Yg=="}, "source": {}}, "message"),
+        ({"status": "BEGIN", "id": "571", "event_count": None, "ts_ms": 5}, "transaction"),
+        ({"source": {}, "databaseName": "d", "ddl": "ALTER TABLE t", "tableChanges": [], "ts_ms": 5}, "schema_change"),
+        ({"op": "u", "after": None, "updateDescription": {"updatedFields": "{}"}}, "no_document"),
+    ],
+)
+def test_what_debezium_writes_beside_rows_is_no_dead_letter(codec, wrapped, event, kind):
+    event = {"schema": {}, "payload": event} if wrapped else event
+    made, found = decoded([CHANGE, event], "debezium", codec, passthrough=("id",))
+    assert (found.rejects, found.tombstones.tolist(), found.record.tolist()) == ((), [], [0])
+    assert found.passed == ((1, kind),)
+    assert made.passthrough(WRITERS[codec](event)) == {}
+
+
+def test_a_metric_of_another_measurement_is_no_dead_letter():
+    other = {"name": "mem", "fields": {"free": 1}, "tags": {"host": "h1"}, "timestamp": 12}
+    fields = (*FIELDS, Field("host", "tags.host", "category"), Field("what", "name", "category"))
+    _, found = decoded([other, {"metrics": [other, METRIC, other]}], "telegraf", fields=fields)
+    assert (found.rejects, found.record.tolist(), found.row.tolist()) == ((), [1], [1])
+    assert found.passed == ((0, "other_measurement"), (1, "other_measurement"), (1, "other_measurement"))
+    _, found = decoded([METRIC | {"fields": {"b": "x"}}], "telegraf", fields=fields)
+    assert [r.reason for r in found.rejects] == ["schema"], "it is ours, and wrong"
+    tags = (Field("host", "tags.host", "category"),)
+    assert len(decoded([other], "telegraf", fields=tags)[1]) == 1, "nothing else is asked for"
