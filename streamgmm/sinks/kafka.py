@@ -46,6 +46,9 @@ SPOILT = (
     errors.InvalidProducerIdMappingError,
     errors.IllegalStateError,
 )
+# How a send may end after which only a new producer can go on. A batch that was not acknowledged within the delivery
+# timeout (120 s) makes an idempotent producer of kafka-python give up its identity, and it does not get another one.
+SPENT = (*SPOILT, errors.KafkaTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +233,7 @@ class KafkaSink:
                 failed.extend(self._shorter(record) if len(self._sent) == 1 else [record])
             elif future.failed():
                 failed.append(record)
-                spoilt = future.exception if isinstance(future.exception, SPOILT) else spoilt
+                spoilt = future.exception if isinstance(future.exception, SPENT) else spoilt
                 self._judge(record, future.exception)
             elif is_truncated(record):
                 self.cut["truncated"] += 1

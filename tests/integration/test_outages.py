@@ -6,10 +6,13 @@ import subprocess
 import sys
 
 import pytest
-from brokers import ROOT, Kafka
+from brokers import ROOT, Kafka, read_all
 from site_under_test import Site
 
+from streamgmm.bus.client import Connection, servers
 from streamgmm.demo.broker import Broker
+from streamgmm.records import OutputRecord
+from streamgmm.sinks.kafka import KafkaSinkSettings, build
 
 pytestmark = pytest.mark.integration
 
@@ -39,6 +42,30 @@ def test_a_broker_that_hangs_is_told_at_either_end_and_nothing_is_lost(tmp_path,
                 assert daemon.terminate() == 143
                 assert daemon.log().splitlines()[-1].endswith("streamgmm.startup stopped")
                 assert len(site.output_ids()) == 1300
+        finally:
+            broker.kill()
+
+
+def test_a_sink_goes_on_after_its_brokers_hung_for_longer_than_a_batch_may_wait():
+    """kafka-python gives up the producer's identity then, and never gets another one."""
+    command = [sys.executable, "-m", "streamgmm.demo.broker"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as broker:
+        try:
+            at = servers(broker.stdout.readline().strip())
+            connection = Connection(at, client={"request_timeout_ms": 500, "delivery_timeout_ms": 2000})
+            sink = build(KafkaSinkSettings(connection, "late"))
+            sink.write([OutputRecord(b"before", None, ())])
+            assert sink.flush(60.0)
+            os.kill(broker.pid, signal.SIGSTOP)
+            sink.write([OutputRecord(b"during", None, ())])
+            while "no broker answers" not in sink.problem:
+                assert not sink.flush(0.1)
+            os.kill(broker.pid, signal.SIGCONT)
+            while not sink.flush(1.0):
+                pass
+            sink.close(10.0)
+            # What hung may have been taken all the same: at least once.
+            assert {r.value for r in read_all(Connection(at), "late")} == {b"before", b"during"}
         finally:
             broker.kill()
 
