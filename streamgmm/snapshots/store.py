@@ -131,8 +131,13 @@ class SnapshotStore:
             )
         if not found.st_mode & stat.S_IWOTH:
             return
+        if found.st_mode & stat.S_ISVTX:  # /tmp and its like are everybody's on purpose
+            raise StopError(
+                f"the state folder {self.directory} is one for everybody",
+                hint="name a folder in it, which is made for this user alone",
+            )
         try:
-            self.directory.chmod(stat.S_IMODE(found.st_mode) & ~(stat.S_IWOTH | stat.S_ISVTX))
+            self.directory.chmod(stat.S_IMODE(found.st_mode) & ~stat.S_IWOTH)
         except PermissionError:
             # A volume of root's that a container was given: its other users are the container's own.
             _log.warning(

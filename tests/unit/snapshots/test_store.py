@@ -253,7 +253,17 @@ def test_no_link_in_the_folder_is_followed(folder, tmp_path, name):
     assert not any(path.is_symlink() for path in folder.iterdir() if path.name != "lock")
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o703, 0o1777])
+def test_a_folder_that_is_everybodys_on_purpose_is_refused_and_stays_as_it_is(folder):
+    """/tmp, or what is mounted like it: it must not be closed to the others."""
+    folder.mkdir()
+    folder.chmod(0o1777)
+    with pytest.raises(StopError, match="everybody") as error:
+        SnapshotStore(folder).lock()
+    assert "name a folder in it" in error.value.hint
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o703])
 def test_a_folder_that_everybody_can_write_to_is_closed_to_them(folder, mode, caplog):
     folder.mkdir()
     folder.chmod(mode)
@@ -262,11 +272,10 @@ def test_a_folder_that_everybody_can_write_to_is_closed_to_them(folder, mode, ca
     assert "everybody could write" in caplog.text
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o1777])
-def test_a_folder_of_roots_that_everybody_can_write_to_is_told_with_a_remedy(folder, mode, caplog, monkeypatch):
+def test_a_folder_of_roots_that_everybody_can_write_to_is_told_with_a_remedy(folder, caplog, monkeypatch):
     """A volume of Kubernetes (emptyDir) without fsGroup is root's, and the container is another user."""
     folder.mkdir()
-    folder.chmod(mode)
+    folder.chmod(0o777)
 
     def refuse(*_):
         raise PermissionError(1, "Operation not permitted")
