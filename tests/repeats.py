@@ -62,7 +62,7 @@ class Repeats:
             metafunc.parametrize(FIXTURE, range(self._times), indirect=True)
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        chosen = [item for item in items if FIXTURE in getattr(item, "fixturenames", ())]
+        chosen = [item for item in items if hasattr(item, "callspec") and FIXTURE in item.callspec.params]
         config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
         items[:] = chosen
 
