@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from streamgmm.engine.drift import ADOPTED, RULES, Drift
 from streamgmm.engine.policy import adopts, hold
+from streamgmm.engine.state import Past
 from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, Tally
 from streamgmm.engine.window import FAR_OFF, Block
 
@@ -60,6 +62,8 @@ def observe_drift(state: State, settings: EngineSettings, p: Floats, scores: Flo
     the rows of the change themselves, and these would look usual before their time has come
     (`test_a_change_is_adopted_once_however_long_it_must_last`).
     """
+    if state.past is not None:
+        state.past = state.past.follow(scores)
     if state.reference is not None and len(scores) == len(p):
         p = state.reference.p_values(scores)
     state.drift = state.drift.follow(p)
@@ -68,22 +72,36 @@ def observe_drift(state: State, settings: EngineSettings, p: Floats, scores: Flo
     return state.drift.alarms(RULES[settings.adaptation])
 
 
-def cut(state: State, settings: EngineSettings) -> tuple[int, ...]:
+def goes_on(state: State, settings: EngineSettings) -> bool:
+    """Return whether the rows since the last cut still differ from those before the change as much as for an alarm."""
+    return state.past is not None and state.past.drift.alarms(RULES[settings.adaptation] or ADOPTED)
+
+
+def cut(state: State, settings: EngineSettings, *, alarm: bool = True) -> tuple[int, ...]:
     """Forget what came before the change; return the members, by index, that remembered more than is left.
 
-    What is under way is of the old time: a higher epoch makes it stale.
+    `alarm`: whether the change is new, and not the last one that goes on. What is under way is of the old time: a
+    higher epoch makes it stale.
     """
-    rule = RULES[settings.adaptation] or ADOPTED
-    since = math.ceil(state.drift.rows * state.thinning.window / state.thinning.calibration)
-    # The scores of the old time would make every row of the new one look rare, and raise the alarm again and again
-    # (`test_one_lasting_change_is_one_alarm`).
-    state.calibration = state.calibration.newest(state.drift.rows)
+    rule, drift = RULES[settings.adaptation] or ADOPTED, state.drift
+    if alarm:
+        # The scores of the old time would make every row of the new one look rare, and raise the alarm again and again
+        # (`test_one_lasting_change_is_one_alarm`). They tell how long the change goes on, for the memory alone: without
+        # further cuts, rows of the old time would stay in the window for as long as it is.
+        # With `adopt_after` there are none: a change that is held back would be adopted before its time.
+        known = state.calibration
+        state.past = Past(known, Drift(), known.capacity) if settings.adopt_after is None else None
+        state.calibration = state.calibration.newest(drift.rows)
+        state.drift = Drift()
+    elif state.past is not None:
+        drift, state.past = state.past.drift, replace(state.past, drift=Drift())
+    since = math.ceil(drift.rows * state.thinning.window / state.thinning.calibration)
     state.reference = None
     kept = max(rule.keep, since)
     state.window = state.window.joined(state.held.blocks if state.held else ()).newest_rows(kept)
     state.held = None
     state.epoch += 1
-    state.shadow, state.comparable, state.drift = None, None, Drift()
+    state.shadow, state.comparable = None, None
     return tuple(i for i, member in enumerate(settings.members) if member.window > kept)
 
 

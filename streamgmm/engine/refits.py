@@ -11,7 +11,7 @@ import numpy as np
 from streamgmm.detector.committee import Detector
 from streamgmm.engine.calibration import Calibration
 from streamgmm.engine.drift import CUT_PASSES
-from streamgmm.engine.learning import cut, due_for_refit, due_for_refresh, first_fit_is_due
+from streamgmm.engine.learning import cut, due_for_refit, due_for_refresh, first_fit_is_due, goes_on
 from streamgmm.engine.state import Flight, MemberClock, Shadow
 from streamgmm.engine.verdicts import comparable_for
 from streamgmm.errors import DetectorError
@@ -98,8 +98,8 @@ class Refits:
 
     def after_step(self, state: State, *, changed: bool, judged: bool) -> None:
         """Adapt to a change, take a refit's result unless one was `judged` just now, refresh, and start what is due."""
-        if changed and self.pending is None:
-            self._adapt(state)
+        if self.pending is None and (changed or goes_on(state, self._settings)):
+            self._adapt(state, alarm=changed)
         if not judged:
             self._take_result(state)
         if self.pending is None:
@@ -113,15 +113,16 @@ class Refits:
 
     # ── refresh ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _adapt(self, state: State) -> None:
+    def _adapt(self, state: State, *, alarm: bool) -> None:
         """Cut the memory where the stream changed for good, and fit what remembered more on what is left, at once.
 
-        A member for which that takes too long is due for a refit instead.
+        A member for which that takes too long is due for a refit instead. A change that goes on is no new `alarm`.
         """
         evidence, since = state.drift.evidence, state.drift.rows
-        members = cut(state, self._settings)
-        fields = {"evidence": evidence, "rows": since, "kept": len(state.window)}
-        self._event("drift", {"detector": DRIFT_DETECTORS[0]}, **fields)
+        members = cut(state, self._settings, alarm=alarm)
+        if alarm:
+            fields = {"evidence": evidence, "rows": since, "kept": len(state.window)}
+            self._event("drift", {"detector": DRIFT_DETECTORS[0]}, **fields)
         rows, shared = cache(state.window.rows), Shared()
         with self._pace.spending():
             for i in members:

@@ -130,7 +130,7 @@ def adapted(state: State, settings: EngineSettings, before: Floats | None = None
     if before is None and _same(told, settings.members):
         return state
     state.epoch += 1
-    state.shadow, state.flight, state.comparable = None, None, None
+    state.shadow, state.flight, state.comparable, state.past = None, None, None, None
     step = state.step
     state.step = replace(step, log_density=[], p_value=[], shadow=[])
     old, newest = state.detector, state.window.newest()

@@ -34,6 +34,7 @@ _FLOAT, _INT, _BOOL = np.dtype(np.float64), np.dtype(np.int64), np.dtype(np.bool
 _KINDS = {
     "window.X": (_FLOAT, 2), "window.t": (_FLOAT, 1), "window.blocks": (_INT, 1),
     "held.X": (_FLOAT, 2), "held.t": (_FLOAT, 1), "held.blocks": (_INT, 1),
+    "reference.recent": (_FLOAT, 1), "past.recent": (_FLOAT, 1),
     "calibration.recent": (_FLOAT, 1), "clocks": (_FLOAT, 2), "shadow.scores": (_FLOAT, 2),
     "step.X": (_FLOAT, 2), "step.t": (_FLOAT, 1), "step.in_window": (_BOOL, 1),
     "step.log_density": (_FLOAT, 1), "step.p_value": (_FLOAT, 1), "step.shadow": (_FLOAT, 1),
@@ -105,6 +106,32 @@ class MemberClock:
     refit_at: float = float("nan")
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a change is measured by after its alarm: the scores from before it, which new ones replace one by one.
+
+    Attributes
+    ----------
+    calibration
+        The scores.
+    drift
+        The bet against them, since the memory was cut last.
+    rows : int
+        Learnt rows until none of the old scores is left.
+    """
+
+    calibration: Calibration
+    drift: Drift
+    rows: int
+
+    def follow(self, scores: NDArray[np.float64]) -> Past | None:
+        """Return it after a step's scores (n,); None when no old score is left."""
+        if len(scores) >= self.rows:
+            return None
+        drift = self.drift.follow(self.calibration.p_values(scores))
+        return Past(self.calibration.add(scores), drift, self.rows - len(scores))
+
+
 @dataclass(slots=True)
 class State:
     """The engine's memory. Values inside are frozen; the engine exchanges them at step ends.
@@ -131,6 +158,7 @@ class State:
     held: Window | None = None
     members: tuple[MemberSettings, ...] | None = None
     reference: Calibration | None = None
+    past: Past | None = None
 
     @classmethod
     def fresh(cls, settings: EngineSettings) -> State:
@@ -162,6 +190,8 @@ class State:
             arrays |= _named("held", self.held)
         if self.reference is not None:
             arrays["reference.recent"] = self.reference.recent
+        if self.past is not None:
+            arrays["past.recent"] = self.past.calibration.recent
         if self.comparable is not None:
             arrays |= {f"comparable.{k}": v for k, v in self.comparable.to_arrays().items()}
         if self.shadow is not None:
@@ -172,7 +202,7 @@ class State:
 
     def _manifest(self) -> dict[str, Json]:
         shadow, incident, thinning, step = self.shadow, self.incident, self.thinning, self.step
-        tally = self.tally
+        tally, past = self.tally, self.past
         return {
             "rows_seen": self.rows_seen,
             "jobs": self.jobs,
@@ -181,6 +211,7 @@ class State:
             "flight": None if self.flight is None else [self.flight.kind, list(self.flight.targets)],
             "log_gain": self.calibration.log_gain,
             "drift": [self.drift.evidence, self.drift.rows],
+            "past": None if past is None else [past.drift.evidence, past.drift.rows, past.rows],
             "thinning": [thinning.window, thinning.calibration, _number(thinning.rows_per_second)],
             "tally": [_number(tally.since), _number(tally.latest), tally.ticks, tally.rows],
             "incident": None if incident is None else [incident.id, _number(incident.t), incident.row],
@@ -209,6 +240,10 @@ class State:
         )
         if "reference.recent" in arrays:
             state.reference = Calibration.of(settings.calibration_rows, arrays["reference.recent"])
+        if "past.recent" in arrays:
+            evidence, changed, rows = manifest["past"]
+            old = Calibration.of(settings.calibration_rows, arrays["past.recent"])
+            state.past = Past(old, Drift(float(evidence), int(changed)), int(rows))
         state.clocks = [MemberClock(int(c[0]), int(c[1]), float(c[2])) for c in arrays["clocks"]]
         detector = select(arrays, "detector.")
         state.detector = Detector.from_arrays(detector) if detector else None

@@ -1,5 +1,6 @@
 """A lasting change cuts the memory; what does not last, and what does not change, leaves it alone."""
 
+import itertools
 import time
 
 import numpy as np
@@ -136,6 +137,32 @@ def test_the_bet_survives_the_arrays(rng):
     feed(e, rng.normal(size=(60, 2)) * 3.0)
     assert e.state.drift.evidence > 0.0
     assert State.from_arrays(e.settings, *e.state.to_arrays()).drift == e.state.drift
+
+
+def test_a_change_that_goes_on_cuts_the_memory_again_without_an_alarm(rng):
+    settings = EngineSettings(("a", "b"), (LONG,), min_records=1000, step=100, target_rate=0.01)
+    e = Engine(settings, InlineRunner(time.monotonic))
+    X = rng.normal(size=(12_000, 2))
+    X[6000:] += np.minimum(np.arange(6000) * 0.002, 8.0)[:, None]
+    sizes = []
+    for part in np.array_split(X, 60):
+        feed(e, part)
+        sizes.append(len(e.state.window))
+    alarms = len([event for event in e.events() if event.kind == "drift"])
+    cuts = sum(after < before for before, after in itertools.pairwise(sizes))
+    assert 1 <= alarms <= 2 < cuts
+
+
+def test_what_a_change_is_measured_by_is_new_after_as_many_rows_and_survives_the_arrays(rng):
+    e = engine("balanced")
+    feed(e, rng.normal(size=(4000, 2)))
+    feed(e, rng.normal(size=(600, 2)) + 8.0)
+    past = e.state.past
+    restored = State.from_arrays(e.settings, *e.state.to_arrays()).past
+    assert (restored.drift, restored.rows) == (past.drift, past.rows)
+    np.testing.assert_array_equal(restored.calibration.recent, past.calibration.recent)
+    feed(e, rng.normal(size=(past.rows, 2)) + 8.0)
+    assert e.state.past is None
 
 
 @pytest.mark.parametrize("level", ["fixed", "adaptive"])
