@@ -201,7 +201,8 @@ PASSING = (errors.RetriableError, errors.KafkaProtocolError)
 RUNNING: tuple[tuple[type[Exception], type[StreamgmmError], str], ...] = (
     (errors.TopicAuthorizationFailedError, StopError, "grant the topic's READ, WRITE and DESCRIBE to this user"),
     (errors.GroupAuthorizationFailedError, StopError, "grant READ on the consumer group to this user"),
-    (errors.ClusterAuthorizationFailedError, StopError, "grant IDEMPOTENT_WRITE on the cluster to this user"),
+    (errors.ClusterAuthorizationFailedError, StopError,
+     "grant WRITE on the topic to this user, or IDEMPOTENT_WRITE on the cluster"),
     (errors.SaslAuthenticationFailedError, StopError, "check security.username and security.password"),
     (errors.FencedInstanceIdError, StopError, "another process runs with the same group_instance_id"),
     (errors.InconsistentGroupProtocolError, StopError,
@@ -221,12 +222,17 @@ RUNNING: tuple[tuple[type[Exception], type[StreamgmmError], str], ...] = (
 
 
 def translate(error: Exception, doing: str) -> StreamgmmError:
-    """Turn an error of a running client into ours: what the caller should do, and a remedy."""
+    """Turn an error of a running client into ours: what the caller should do, and a remedy.
+
+    kafka-python wraps some answers in a plain KafkaError, which names their kind in its text alone: that of a producer
+    without the right to write anywhere is one.
+    """
     if isinstance(error, StreamgmmError):
         return error
     text = f"{doing}: {type(error).__name__}: {error}"
+    wrapped = type(error) is errors.KafkaError
     for kafkas, ours, hint in RUNNING:
-        if isinstance(error, kafkas):
+        if isinstance(error, kafkas) or (wrapped and kafkas.__name__ in str(error)):
             return ours(text, hint=hint)
     return StopError(text)
 

@@ -171,6 +171,15 @@ def test_errors_are_sorted_by_what_to_do(error, kind, hint):
     assert type(error).__name__ in str(ours)
 
 
+def test_an_answer_that_kafka_python_wraps_is_known_by_its_name():
+    wrapped = errors.KafkaError(
+        "KafkaError: Unexpected error in InitProducerIdResponse: [Error 31] ClusterAuthorizationFailedError"
+    )
+    ours = translate(wrapped, "sink alerts")
+    assert isinstance(ours, StopError)
+    assert "grant WRITE" in ours.hint
+
+
 def test_translated_leaves_other_errors_alone():
     with pytest.raises(StopError, match="reading: PolicyViolation"), translated("reading"):
         raise errors.PolicyViolationError
