@@ -155,7 +155,8 @@ class Limits(Section):
     batch_rows: Int = Field(default=20_000, ge=1, le=10_000_000)
     """Most records per turn of the loop."""
     batch_bytes: Bytes = Field(default=16 * 2**20, ge=1024, le=2**30)
-    """Most decompressed bytes per turn of the loop."""
+    """Most decompressed bytes per turn of the loop. A compressed batch may hold four times as many, and 16 MiB in any
+    case; a larger one is handled as a damaged one (`source.on_corrupt`)."""
     record_bytes: Bytes = Field(default=4 * 2**20, ge=16, le=2**30)
     """Most bytes of a record. A larger one is rejected (`oversize`), and its dead letter is truncated to this size."""
     calibration_rows: Int = Field(default=1_000_000, ge=1000, le=100_000_000)
