@@ -46,17 +46,20 @@ class Rule:
         Least number of learnt rows since the start of the change. A shorter change is an event.
     keep : int
         Least number of rows to keep. More rows are kept if the change started earlier.
+    again : bool
+        Whether the memory is cut again, without an alarm, while the change continues.
     """
 
     evidence: float
     rows: int
     keep: int
+    again: bool = False
 
 
 # Measured on 32 labelled streams and 4 that drift: docs/detection.md.
 RULES: Mapping[str, Rule | None] = {
     "stable": None,
-    "balanced": Rule(evidence=60.0, rows=200, keep=1000),
+    "balanced": Rule(evidence=60.0, rows=200, keep=1000, again=True),
     "fast": Rule(evidence=30.0, rows=20, keep=50),
 }
 

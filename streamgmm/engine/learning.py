@@ -89,8 +89,8 @@ def cut(state: State, settings: EngineSettings, *, alarm: bool = True) -> tuple[
         # (`test_one_lasting_change_is_one_alarm`). They tell how long the change goes on, for the memory alone: without
         # further cuts, rows of the old time would stay in the window for as long as it is.
         # With `adopt_after` there are none: a change that is held back would be adopted before its time.
-        known = state.calibration
-        state.past = Past(known, Drift(), known.capacity) if settings.adopt_after is None else None
+        known, again = state.calibration, rule.again and settings.adopt_after is None
+        state.past = Past(known, Drift(), known.capacity) if again else None
         state.calibration = state.calibration.newest(drift.rows)
         state.drift = Drift()
     elif state.past is not None:
