@@ -25,29 +25,30 @@ class Stop:
         self._since = math.inf
         self._requested = threading.Event()
         self._forced = threading.Event()
-        self._interrupted: int | None = None  # the thread that a request interrupts
 
     def request(self, signal: int | None = None) -> None:
-        """Ask to stop; the second request forces. InterruptedStartError in a thread that is `interruptible`."""
+        """Ask to stop; the second request forces."""
         if self._requested.is_set():
             self._forced.set()
         else:
             self._since = self._now()
         self.signal = self.signal if signal is None else signal
         self._requested.set()
-        if self._interrupted == threading.get_ident():
-            raise InterruptedStartError
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Let a request, from before or by a signal meanwhile, raise InterruptedStartError: for waits at the start."""
-        self._interrupted = threading.get_ident()
+        """Make a wait at the start end as a stop where one was requested: not begun, or failed since.
+
+        Nothing is raised in the middle of the wait: the code of a client may be left in any state by that.
+        """
+        if self.requested():
+            raise InterruptedStartError
         try:
-            if self.requested():
-                raise InterruptedStartError
             yield
-        finally:
-            self._interrupted = None
+        except Exception:
+            if self.requested():
+                raise InterruptedStartError from None
+            raise
 
     def requested(self) -> bool:
         """Return whether anybody has asked."""

@@ -179,12 +179,10 @@ def connected(connection: Connection, kind: type[Client], settings: Mapping[str,
     with network_messages() as messages:
         try:
             return kind(kafka_client=net, **arguments)
-        except BaseException as error:
+        except Exception as error:
             # A constructor that fails leaves its I/O thread behind, and nobody but us can reach it.
             for one in nets:
                 one.close()
-            if not isinstance(error, Exception):  # a stop was requested
-                raise
             where = ", ".join(connection.bootstrap_servers)
             raise refusal(where, messages, error) from error
 

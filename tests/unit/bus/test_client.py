@@ -1,10 +1,8 @@
 import logging
-from types import SimpleNamespace
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, errors
 
-from streamgmm.bus import client
 from streamgmm.bus.client import (
     Connection,
     Security,
@@ -17,7 +15,6 @@ from streamgmm.bus.client import (
 )
 from streamgmm.bus.refusals import network_messages, refusal
 from streamgmm.errors import ConfigError, RetryableError, StopError
-from streamgmm.stop import InterruptedStartError
 
 SASL = {"protocol": "SASL_SSL", "mechanism": "PLAIN", "username": "svc", "password": "hunter2"}
 
@@ -203,24 +200,3 @@ def test_only_a_tls_alert_says_that_the_configuration_is_wrong(logged, kind):
 def test_what_no_broker_has_said_is_not_called_a_broker_that_is_away():
     with pytest.raises(AttributeError, match="_renamed"):
         refusal("b:1", [], AttributeError("_renamed"))
-
-
-def test_a_stop_at_the_start_leaves_no_thread_and_is_no_refusal(monkeypatch):
-    closed = []
-
-    class Net:
-        def __init__(self, **_):
-            self.cluster = SimpleNamespace(config={})
-
-        def close(self):
-            closed.append(self)
-
-    def interrupted(*, kafka_client, **_):
-        kafka_client()
-        raise InterruptedStartError
-
-    interrupted.DEFAULT_CONFIG = {}
-    monkeypatch.setattr(client, "KafkaNetClient", Net)
-    with pytest.raises(InterruptedStartError):
-        connected(Connection(("127.0.0.1:1",)), interrupted, {})
-    assert len(closed) == 1

@@ -43,8 +43,8 @@ def test_on_another_thread_signals_are_left_alone():
     assert found == [signal.getsignal(signal.SIGHUP)]
 
 
-def test_a_stop_cuts_the_wait_for_brokers_short(tmp_path):
-    """Something listens and never answers: SIGTERM ends the start in order, before anybody gives the broker up."""
+def test_a_stop_while_brokers_are_waited_for_is_a_stop_by_signal(tmp_path):
+    """Something listens and never answers: SIGTERM ends the start in order."""
     mute = socket.create_server(("127.0.0.1", 0))
     servers = f"127.0.0.1:{mute.getsockname()[1]}"
     config = {
