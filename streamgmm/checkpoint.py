@@ -225,7 +225,7 @@ def _check(state: State, width: int) -> None:
     members = [*(state.detector.members if state.detector else ()), *(state.shadow.members if state.shadow else ())]
     blind = [member.name for member in members if not member.sees(width)]
     if blind:
-        raise SnapshotError(f"its members {', '.join(blind)}do not match its {width} columns")
+        raise SnapshotError(f"its members {', '.join(blind)} do not match its {width} columns")
     maps = state.comparable
     if maps is not None and not maps.holds(width):
         raise SnapshotError("its maps for missing cells do not match its columns")

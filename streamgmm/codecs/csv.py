@@ -44,7 +44,7 @@ class CsvCodec:
         _block.require_fields(settings)
         _block.require_positions(settings, "lines of CSV")
         if settings.delimiter not in DELIMITERS:
-            raise ConfigError(f"{settings.delimiter!r}is not a delimiter", hint=f"use one of {DELIMITERS}")
+            raise ConfigError(f"{settings.delimiter!r} is not a delimiter", hint=f"use one of {DELIMITERS}")
         self.fields = settings.fields
         self._settings = settings
         self._is_category = np.array([field.type == "category" for field in settings.fields])

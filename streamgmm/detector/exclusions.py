@@ -87,16 +87,22 @@ class Exclusions:
         excess = np.array(arrays["excess"], dtype=np.float64, order="C")
         return cls(np.array(arrays["pairs"], dtype=np.intp, order="C"), excess)
 
-    def by_pair(self, place: Ints, columns: Ints) -> Floats:
-        """Return the excess of each pair (n, p), of the positions (n, m) of values in columns (m,); −1 is none."""
-        first, second = (np.searchsorted(columns, side) for side in self.columns)
-        a, b = place[:, first], place[:, second]
-        found = self.excess[np.arange(len(first)), np.maximum(a, 0), np.maximum(b, 0)]
+    def by_pair(self, place: Ints, pairs: Ints) -> Floats:
+        """Return the excess of each pair (n, p).
+
+        Parameters
+        ----------
+        place : (n, m) int
+            The positions of values in their tables; −1 is none.
+        pairs : (2, p) int
+            Where the columns of each pair stand among these m.
+        """
+        a, b = place[:, pairs[0]], place[:, pairs[1]]
+        found = self.excess[np.arange(pairs.shape[1]), np.maximum(a, 0), np.maximum(b, 0)]
         return np.where((a >= 0) & (b >= 0), found, 0.0)
 
-    def excess_of(self, place: Ints, columns: Ints) -> Floats:
-        """Return the excess of each row (n,), nats: that of its pairs, over the root of their number."""
+    def excess_of(self, place: Ints, pairs: Ints) -> Floats:
+        """Return the excess of each row (n,), nats: that of its pairs, over the root of their number; see `by_pair`."""
         out = np.zeros(len(place))
-        first, second = (np.searchsorted(columns, side) for side in self.columns)
-        kernels.excess_of_pairs(place, first, second, self.excess, out)
+        kernels.excess_of_pairs(place, pairs[0], pairs[1], self.excess, out)
         return out

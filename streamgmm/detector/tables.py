@@ -184,9 +184,9 @@ class Tables:
         """Return how surprising each counted column (n, n_tables) is, nats: its value, and the pairs that it is in."""
         out = self.surprise(X)
         if self.exclusions is not None:
-            excess = self.exclusions.by_pair(self._places(X), self.columns)
-            for t, column in enumerate(self.columns):
-                mine = excess[:, (self.exclusions.columns == column).any(axis=0)]
+            excess = self.exclusions.by_pair(self._places(X), self._pairs)
+            for t in range(len(self.members)):
+                mine = excess[:, (self._pairs == t).any(axis=0)]
                 out[:, t] += mine.mean(axis=1) if mine.size else 0.0
         return out
 
@@ -201,18 +201,27 @@ class Tables:
 
         Switches are thrown together, so that their surprises count the same thing many times over. The sum is
         therefore taken as that of as many standard deviations: divided by the root of their number. Measured, that
-        beats the sum and the greatest alone. Two values that exclude each other cost
-        what they are rarer together than free columns would have them.
+        beats the sum and the greatest alone. Two values that exclude each other cost what they are rarer together than
+        free columns would have them.
         """
         cost = self.surprise(X).sum(axis=1) / np.sqrt(len(self.members))
         if self.exclusions is not None:
-            cost += self.exclusions.excess_of(self._places(X), self.columns)
+            cost += self.exclusions.excess_of(self._places(X), self._pairs)
         return -np.asarray(cost)
 
     def _places(self, X: Floats) -> NDArray[np.intp]:
         out = np.empty((len(X), len(self.members)), dtype=np.intp)
         kernels.positions(np.ascontiguousarray(X), self.columns, *self._flat[:2], out)
         return out
+
+    @cached_property
+    def _pairs(self) -> NDArray[np.intp]:
+        """Where the columns of each exclusion (2, p) stand among the tables."""
+        return (
+            np.zeros((2, 0), dtype=np.intp)
+            if self.exclusions is None
+            else np.searchsorted(self.columns, self.exclusions.columns)
+        )
 
     @cached_property
     def _flat(self) -> tuple[NDArray[np.generic], ...]:

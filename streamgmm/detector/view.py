@@ -150,14 +150,12 @@ class View:
         if not silent.any():
             return self
         counted = [t for t in self.counted if not silent[t.column]] + [t for t in previous.counted if silent[t.column]]
-        return View(
-            np.where(silent, previous.location, self.location),
-            np.where(silent, previous.scale, self.scale),
-            np.where(silent, previous.remembered, self.remembered),
-            self.clip,
-            tuple(sorted(counted, key=lambda table: table.column)),
-            self.shift,
-            self.exclusions,
+        return replace(
+            self,
+            location=np.where(silent, previous.location, self.location),
+            scale=np.where(silent, previous.scale, self.scale),
+            remembered=np.where(silent, previous.remembered, self.remembered),
+            counted=tuple(sorted(counted, key=lambda table: table.column)),
         )
 
     def follow(self, encoded: Floats) -> tuple[Floats, Floats, Floats]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from streamgmm.engine.drift import ADOPTED, RULES, Drift
+from streamgmm.engine.drift import ADOPTED, RULES, Drift, Rule
 from streamgmm.engine.policy import adopts, hold
 from streamgmm.engine.state import Past
 from streamgmm.engine.thinning import MIN_LATE_ROWS, MIN_TIMED_ROWS, STEP_SPAN_SHARE, Tally
@@ -72,9 +72,18 @@ def observe_drift(state: State, settings: EngineSettings, p: Floats, scores: Flo
     return state.drift.alarms(RULES[settings.adaptation])
 
 
+def _rule_for_more(settings: EngineSettings) -> Rule | None:
+    """Return the rule by which the memory is cut again while a change continues; None where it is not.
+
+    It is not with `adopt_after`: a change that is held back would be adopted before its time.
+    """
+    rule = RULES[settings.adaptation]
+    return rule if rule is not None and rule.again and settings.adopt_after is None else None
+
+
 def goes_on(state: State, settings: EngineSettings) -> bool:
     """Return whether the rows since the last cut still differ from those before the change as much as for an alarm."""
-    return state.past is not None and state.past.drift.alarms(RULES[settings.adaptation] or ADOPTED)
+    return state.past is not None and state.past.drift.alarms(_rule_for_more(settings))
 
 
 def cut(state: State, settings: EngineSettings, *, alarm: bool = True) -> tuple[int, ...]:
@@ -88,8 +97,7 @@ def cut(state: State, settings: EngineSettings, *, alarm: bool = True) -> tuple[
         # The scores of the old time would make every row of the new one look rare, and raise the alarm again and again
         # (`test_one_lasting_change_is_one_alarm`). They tell how long the change goes on, for the memory alone: without
         # further cuts, rows of the old time would stay in the window for as long as it is.
-        # With `adopt_after` there are none: a change that is held back would be adopted before its time.
-        known, again = state.calibration, rule.again and settings.adopt_after is None
+        known, again = state.calibration, _rule_for_more(settings) is not None
         state.past = Past(known, Drift(), known.capacity) if again else None
         state.calibration = state.calibration.newest(drift.rows)
         state.drift = Drift()

@@ -146,7 +146,7 @@ class Marginals:
             for name in ("weights", "means", "variances")
         )
         if not (w.shape == m.shape == v.shape and w.ndim == 2 and w.size):
-            raise DetectorError(f"marginals of shapes {w.shape}, {m.shape}, {v.shape}do not match")
+            raise DetectorError(f"marginals of shapes {w.shape}, {m.shape}, {v.shape} do not match")
         if not (np.isfinite(w).all() and np.isfinite(m).all() and np.isfinite(v).all()):
             raise DetectorError("marginals are not finite", hint="a model with NaN or infinite parameters cannot score")
         if not ((w >= 0.0).all() and np.allclose(w.sum(axis=1), 1.0, rtol=0.0, atol=1e-6) and (v > 0.0).all()):
